@@ -1,0 +1,205 @@
+"""The bank: NNCF's SmoothQuant, statistics, quantizer ranges and bias corrections, collected once for the largest network.
+
+This is the only module that uses NNCF's internals (they carry no promise, so nncf's minor version is pinned): the
+public `nncf.quantize` cannot say which operations share quantizers, nor hand out the float network after SmoothQuant,
+and every candidate needs both.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+
+from qnas_ov.core.errors import InputError
+from qnas_ov.core.fingerprint import digest_arrays, digest_json
+from qnas_ov.ir.graph import is_constant_input, nodes_by_name
+from qnas_ov.ir.store import atomic_folder, save_ir
+from qnas_ov.ir.units import PrecisionUnit, RawUnit, name_units
+
+BANK_FORMAT = 1
+
+Sample = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What every candidate is cut from. Read-only.
+
+    Attributes:
+        source: The exported FP32 network.
+        smoothed: The FP32 network after SmoothQuant: the weights of units that stay in floating point.
+        int8: The fully INT8 network, weights compressed.
+        units: Its precision units.
+        digest: Digest of weights, samples, settings and versions.
+        collected: True if statistics were collected now, False if the bank was read from the cache.
+    """
+
+    source: ov.Model
+    smoothed: ov.Model
+    int8: ov.Model
+    units: tuple[PrecisionUnit, ...]
+    digest: str
+    collected: bool
+
+
+def bank_digest(model: ov.Model, samples: Sequence[Sample], *, transformer: bool) -> str:
+    """Digest of all that determines a bank."""
+    constants = {
+        n.get_friendly_name(): np.asarray(n.data) for n in model.get_ops() if n.get_type_name() == "Constant" and n.data.size
+    }
+    structure = [(n.get_friendly_name(), n.get_type_name()) for n in model.get_ordered_ops()]
+    return digest_json(
+        {
+            "format": BANK_FORMAT,
+            "weights": digest_arrays(constants),
+            "structure": structure,
+            "samples": [digest_arrays(s) for s in samples],
+            "transformer": transformer,
+            "versions": {p: metadata.version(p) for p in ("nncf", "openvino")},
+        }
+    )
+
+
+def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], *, transformer: bool, cache: Path) -> Bank:
+    """Returns the bank of `model`: from `cache` if it was built before from the same inputs, else built and kept there.
+
+    Args:
+        model: The largest network in FP32, batch axis dynamic.
+        samples: Calibration samples, each an array per input with a batch axis of 1.
+        transformer: Whether to use NNCF's scheme for transformers (SmoothQuant, asymmetric activations).
+        cache: Folder that holds banks.
+
+    Raises:
+        InputError: If there are no samples or NNCF finds nothing to quantize.
+    """
+    if not samples:
+        raise InputError("calibration needs at least one sample: got none; give a larger calibration split")
+    digest = bank_digest(model, samples, transformer=transformer)
+    folder = cache / digest
+    collected = not (folder / "units.json").exists()
+    if collected:
+        with atomic_folder(folder) as part:
+            _build(model, samples, transformer=transformer, folder=part)
+    core = ov.Core()
+    units = json.loads((folder / "units.json").read_text())
+    return Bank(
+        source=core.read_model(folder / "source.xml"),
+        smoothed=core.read_model(folder / "smoothed.xml"),
+        int8=core.read_model(folder / "int8.xml"),
+        units=tuple(PrecisionUnit.from_json(u) for u in units),
+        digest=digest,
+        collected=collected,
+    )
+
+
+def _build(model: ov.Model, samples: Sequence[Sample], *, transformer: bool, folder: Path) -> None:
+    with _quiet_nncf():
+        import nncf
+        from nncf.common.factory import build_graph
+        from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
+        from nncf.quantization.algorithms.pipeline import collect_statistics
+        from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
+        from openvino._offline_transformations import compress_quantize_weights_transformation
+
+        dataset = nncf.Dataset(list(samples))
+        model_type = nncf.ModelType.TRANSFORMER if transformer else None
+        pipeline = create_ptq_pipeline(model_type=model_type, subset_size=len(samples))
+        steps = pipeline._remove_unsupported_algorithms(nncf.common.utils.backend.BackendType.OPENVINO)
+        source = remove_friendly_name_duplicates(model)
+        smoothed = current = source
+        for step in range(len(steps)):
+            smoothed = current
+            graph = build_graph(current)
+            points = pipeline.get_statistic_points_for_step(step, current, graph)
+            statistics = collect_statistics(points, current, graph, dataset)
+            current = pipeline.run_step(step, statistics, current, graph)
+        raw = _find_units(smoothed, current)
+        compress_quantize_weights_transformation(current)
+    if not raw:
+        raise InputError("NNCF found nothing to quantize in this network: it has no layer that INT8 can serve")
+    _attach_constants(raw, smoothed, current)
+    save_ir(source, folder / "source.xml")
+    save_ir(smoothed, folder / "smoothed.xml")
+    save_ir(current, folder / "int8.xml")
+    (folder / "units.json").write_text(json.dumps([u.to_json() for u in name_units(raw)], indent=1))
+
+
+def _find_units(smoothed: ov.Model, int8: ov.Model) -> list[RawUnit]:
+    """NNCF's groups of quantizers, with the operations that each group serves."""
+    from nncf.common.factory import build_graph
+    from nncf.quantization.algorithms.accuracy_control.openvino_backend import OVAccuracyControlAlgoBackend
+    from nncf.quantization.algorithms.accuracy_control.ranker import Ranker
+
+    backend = OVAccuracyControlAlgoBackend()
+    ranker = Ranker(1, (), backend, None)
+    groups = ranker.find_groups_of_quantizers_to_rank(build_graph(int8))
+    order = {n.get_friendly_name(): i for i, n in enumerate(smoothed.get_ordered_ops())}
+    raw = [
+        RawUnit([n.node_name for n in g.operations], [n.node_name for n in g.quantizers]) for g in groups if g.operations
+    ]
+    for unit in raw:
+        unit.operations.sort(key=lambda name: order[name])
+    return sorted(raw, key=lambda unit: order[unit.operations[0]])
+
+
+def _attach_constants(raw: list[RawUnit], smoothed: ov.Model, int8: ov.Model) -> None:
+    """Notes for every unit which activation quantizers remain after compression, and its weights and changed biases."""
+    float_nodes, int8_nodes = nodes_by_name(smoothed), nodes_by_name(int8)
+    for unit in raw:
+        unit.quantizers = [n for n in unit.quantizers if n in int8_nodes and int8_nodes[n].get_type_name() == "FakeQuantize"]
+        for name in unit.operations:
+            node = float_nodes[name]
+            for port in node.inputs():
+                source = port.get_source_output()
+                if is_constant_input(port) and source.get_element_type().is_real() and len(source.get_partial_shape()) > 1:
+                    unit.weights.append((name, port.get_index()))
+            for reader in node.output(0).get_target_inputs():
+                add = reader.get_node()
+                if add.get_type_name() == "Add" and is_constant_input(add.input(1 - reader.get_index())):
+                    unit.biases.append((add.get_friendly_name(), 1 - reader.get_index()))
+
+
+def quantize_afresh(
+    model: ov.Model, samples: Sequence[Sample], *, transformer: bool, ignored: Sequence[str]
+) -> ov.Model:
+    """Calibrates a network on its own graph with the public `nncf.quantize`.
+
+    Args:
+        model: A float network.
+        samples: Calibration samples, as for the bank.
+        transformer: As for the bank.
+        ignored: Friendly names of the operations that stay in floating point.
+    """
+    with _quiet_nncf():
+        import nncf
+
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(samples)),
+            subset_size=len(samples),
+            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+            ignored_scope=nncf.IgnoredScope(names=list(ignored)) if ignored else None,
+        )
+
+
+@contextmanager
+def _quiet_nncf() -> Iterator[None]:
+    """Keeps NNCF's information lines and progress bars off the terminal; errors pass."""
+    from nncf.common.logging import nncf_logger
+
+    level = nncf_logger.level
+    nncf_logger.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        nncf_logger.setLevel(level)

@@ -1,0 +1,149 @@
+"""Trains a supernet with the sandwich rule and in-place distillation.
+
+Per step the largest network learns from the labels, and the smallest and random subnetworks learn from the labels and
+from the largest network's outputs. Sources: the sandwich rule and in-place distillation of J. Yu et al., Universally
+Slimmable Networks (arXiv 1903.05134) and BigNAS (arXiv 2003.11142).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from qnas_ov.core.errors import QnasError
+from qnas_ov.families import Supernet
+from qnas_ov.space import Space
+from qnas_ov.tasks import Split
+from qnas_ov.train._masking import ElasticControl
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of supernet training.
+
+    Attributes:
+        epochs: Passes over the training split.
+        batch_size: Samples per step.
+        learning_rate: Peak of the cosine schedule.
+        weight_decay: AdamW's weight decay, on matrices only.
+        warmup: Share of the steps with a rising learning rate.
+        num_random: Random subnetworks per step, besides the largest and the smallest.
+        distillation: Weight of the divergence to the largest network against the labels, 0 to 1.
+        label_smoothing: Of the cross entropy.
+        seed: Seed of everything random.
+    """
+
+    epochs: int = 120
+    batch_size: int = 64
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    num_random: int = 2
+    distillation: float = 0.7
+    label_smoothing: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainProgress:
+    """What is told after each epoch: its number from 1, the number of epochs, the mean loss of the largest network."""
+
+    epoch: int
+    epochs: int
+    loss: float
+
+
+def augment_images(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rotates, scales and shifts images (n, c, h, w) a little, and adds noise; shapes and range stay."""
+    count = len(images)
+    angle, scale, dx, dy = (torch.rand(4, count, generator=generator) * 2 - 1).unbind()
+    angle, scale = angle * math.radians(14), 1 + 0.12 * scale
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    shift = 2.2 / images.shape[-1]
+    theta = torch.stack([cos, -sin, dx * shift, sin, cos, dy * shift], dim=1).view(count, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    background = images.amin()
+    moved = F.grid_sample(images - background, grid, padding_mode="zeros", align_corners=False) + background
+    return moved + 0.08 * torch.randn(images.shape, generator=generator)
+
+
+def evaluate_top1(supernet: Supernet, split: Split) -> float:
+    """Share of `split` that the network, as it is set now, classifies right."""
+    name = supernet.inputs[0].name
+    with torch.inference_mode():
+        logits = supernet.model(**{name: torch.from_numpy(split.inputs[name])}).logits
+    return float((logits.argmax(1).numpy() == split.labels).mean())
+
+
+def train_supernet(
+    supernet: Supernet,
+    split: Split,
+    settings: TrainSettings,
+    *,
+    on_epoch: Callable[[TrainProgress], None] | None = None,
+) -> None:
+    """Trains the supernet's weights in place; it is the largest network, in evaluation mode, when this returns.
+
+    Raises:
+        QnasError: If the loss is not finite; the message says at which step.
+    """
+    rng = np.random.default_rng(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    space = Space(supernet.elastic.knobs())
+    control = ElasticControl(supernet)
+    name = supernet.inputs[0].name
+    images, labels = torch.from_numpy(split.inputs[name]), torch.from_numpy(split.labels)
+    model = supernet.model.train()
+    optimizer, schedule = _optimizer(model, settings, steps=settings.epochs * math.ceil(len(labels) / settings.batch_size))
+
+    for epoch in range(settings.epochs):
+        losses = []
+        for batch in torch.randperm(len(labels), generator=generator).split(settings.batch_size):
+            inputs, targets = {name: augment_images(images[batch], generator)}, labels[batch]
+            optimizer.zero_grad(set_to_none=True)
+            control.reset()
+            logits = model(**inputs).logits
+            loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+            loss.backward()
+            teacher = logits.detach().softmax(1)
+            sampled = [space.decode(g) for g in space.sample(rng, settings.num_random)]
+            for architecture in (supernet.elastic.smallest(), *sampled):
+                control.set({k: int(v) for k, v in architecture.items()})
+                student = model(**inputs).logits
+                hard = F.cross_entropy(student, targets, label_smoothing=settings.label_smoothing)
+                soft = F.kl_div(student.log_softmax(1), teacher, reduction="batchmean")
+                (settings.distillation * soft + (1 - settings.distillation) * hard).backward()
+            if not torch.isfinite(loss):
+                raise QnasError(f"the loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate")
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+        if on_epoch is not None:
+            on_epoch(TrainProgress(epoch + 1, settings.epochs, float(np.mean(losses))))
+    control.reset()
+    model.eval()
+
+
+def _optimizer(
+    model: torch.nn.Module, settings: TrainSettings, *, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    warmup = max(1, round(settings.warmup * steps))
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
