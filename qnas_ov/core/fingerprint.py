@@ -33,5 +33,8 @@ def digest_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    total = hashlib.sha256()
     with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while chunk := stream.read(1 << 20):
+            total.update(chunk)
+    return total.hexdigest()

@@ -130,6 +130,7 @@ class Supernet:
         inputs: Its inputs.
         output: Name of the output that holds the logits.
         config: The Hugging Face configuration of the largest network, as JSON.
+        transformer: Whether NNCF's scheme for transformers fits it.
         preprocessor: What `preprocessor_config.json` of a package holds, or None.
     """
 
@@ -139,6 +140,7 @@ class Supernet:
     inputs: tuple[InputSpec, ...]
     output: str
     config: dict[str, Any]
+    transformer: bool
     preprocessor: dict[str, Any] | None = None
 
 
@@ -146,6 +148,10 @@ class Family(Protocol):
     """How networks of one kind are loaded and described. One file per family."""
 
     name: str
+
+    def build(self, config: dict[str, Any], *, seed: int) -> Supernet:
+        """Builds a supernet with random weights from a configuration."""
+        ...
 
     def load(self, folder: Path) -> Supernet:
         """Loads a Hugging Face folder (`config.json`, `model.safetensors`) with its elastic dimensions."""

@@ -1,0 +1,179 @@
+"""The command line: parses, calls the pipeline, prints. No logic lives here."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from qnas_ov import __version__
+from qnas_ov.core.errors import QnasError
+from qnas_ov.terminal import TerminalProgress, fail, print_result
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="qnas-ov")
+def cli() -> None:
+    """Search a network's architecture and INT8/float policy together, with real latency, for OpenVINO.
+
+    Example: qnas-ov search --model digits-vit --device CPU
+    """
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_SETTINGS = _options(
+    click.option("--model", help="Name of the model, see `qnas-ov models`."),
+    click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
+    click.option("--dataset", help="Data set; the model's own if left out."),
+    click.option(
+        "--objective", "objectives", multiple=True,
+        help="accuracy, latency, size, macs or params; give it once for each.  [default: accuracy latency size]",
+    ),
+    click.option("--evaluations", type=int, help="Candidates to measure."),
+    click.option("--algorithm", help="linas, nsga2 or random.  [default: linas]"),
+    click.option("--population", type=int, help="Size of the first, random batch."),
+    click.option("--max-drop", type=float, help="Largest loss of accuracy against f32: 0.01 is one point."),
+    click.option("--max-latency-ms", type=float, help="Largest latency."),
+    click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
+    click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
+    click.option("--front-size", type=int, help="Candidates of the front to verify and package."),
+    click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
+)  # fmt: skip
+
+
+@cli.command()
+@_SETTINGS
+@click.option("--recipe", type=click.Path(path_type=Path), help="YAML file with settings; options override it.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-TIME]")
+@click.option("--resume", is_flag=True, help="Continue the run in --out; nothing is measured twice.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
+    """Search, verify and package.
+
+    Example: qnas-ov search --model digits-vit --device CPU --max-drop 0.01 --out runs/digits
+    """
+    from qnas_ov.core.errors import InputError
+    from qnas_ov.pipeline import run_search
+    from qnas_ov.recipe import read_recipe_file
+
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    origin = "the options"
+    if recipe is not None:
+        given, origin = {**read_recipe_file(recipe), **given}, str(recipe)
+    if resume and out is None:
+        raise InputError("--resume needs --out: give the folder of the run to continue")
+    folder = out or Path("runs") / f"{given.get('model', 'run')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    try:
+        result = run_search(given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin)
+    except KeyboardInterrupt:
+        fail(f"stopped; every measurement so far is kept: continue with `qnas-ov search --resume --out {folder}`")
+        sys.exit(130)
+    if as_json:
+        document = {
+            "folder": str(result.folder),
+            "front": json.loads(result.front.to_json(orient="records")),
+            "baselines": json.loads(result.baselines.to_json(orient="records")),
+            "predictors": {
+                c: {k: v for k, v in r.items() if k != "points"} for c, r in result.predictors.items()
+            },
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_result(result)
+
+
+@cli.command()
+@click.option("--model", required=True, help="Registered model to train from random weights.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
+@click.option("--epochs", type=int, help="Passes over the training data.  [default: 80]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+def train(model: str, out: Path, epochs: int | None, seed: int) -> None:
+    """Train a model's supernet.
+
+    Example: qnas-ov train --model digits-vit --out digits-vit-weights
+    """
+    from qnas_ov.core.errors import InputError
+    from qnas_ov.pipeline import run_training
+    from qnas_ov.train import TrainSettings
+
+    if epochs is not None and epochs < 1:
+        raise InputError(f"--epochs must be at least 1: got {epochs}")
+    settings = TrainSettings(seed=seed) if epochs is None else TrainSettings(seed=seed, epochs=epochs)
+    result = run_training(model, out=out, settings=settings, progress=TerminalProgress())
+    click.echo(
+        f"validation accuracy: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
+        f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}"
+    )
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def models(as_json: bool) -> None:
+    """List the models that can be named.
+
+    Example: qnas-ov models
+    """
+    from qnas_ov.pipeline import list_models
+
+    rows = list_models()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['name']}  family {row['family']}, data {row['task']}, licence {row['license']}; {row['source']}")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def doctor(as_json: bool) -> None:
+    """Check this machine: versions, devices, CPU flags, a broken torchvision, offline state.
+
+    Example: qnas-ov doctor
+    """
+    from qnas_ov.doctor import examine
+
+    report = examine()
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        for name, value in report["facts"].items():
+            click.echo(f"{name}: {value}")
+        for problem in report["problems"]:
+            click.echo(f"problem: {problem}")
+        if not report["problems"]:
+            click.echo("no problems found")
+    sys.exit(1 if report["problems"] else 0)
+
+
+def main() -> None:
+    """Entry point: errors of ours become one sentence and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except QnasError as error:
+        fail(str(error))
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        fail("stopped")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

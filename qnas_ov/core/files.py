@@ -1,0 +1,39 @@
+"""Files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from qnas_ov.core.errors import RunFolderError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file beside its target and renames it into place.
+
+    Raises:
+        RunFolderError: If it cannot be written, for instance because the disk is full.
+    """
+    part = None
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as stream:
+            part = Path(stream.name)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.chmod(0o644)
+        os.replace(part, path)
+    except OSError as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise RunFolderError(
+            f"cannot write {path}: {error.strerror or error}; make room or choose another --out"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

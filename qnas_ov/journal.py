@@ -1,0 +1,143 @@
+"""The journal: every evaluation, committed to SQLite the moment it is measured, so that a run can be continued."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qnas_ov.core.errors import RunFolderError
+from qnas_ov.core.fingerprint import canonical_json
+from qnas_ov.core.records import Evaluation
+
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS evaluations (
+    id INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE,
+    stage TEXT NOT NULL,
+    candidate TEXT NOT NULL,
+    genotype TEXT NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('ok', 'failed')),
+    evaluated TEXT NOT NULL,
+    details TEXT NOT NULL,
+    reason TEXT,
+    finished_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+"""
+
+
+class Journal:
+    """Append-only record of a run's evaluations."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the journal, creating it if it is not there.
+
+        Raises:
+            RunFolderError: If the file is damaged, or was written by another version of the format.
+        """
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(path)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            state = self._connection.execute("PRAGMA quick_check").fetchone()[0]
+            if state != "ok":
+                raise sqlite3.DatabaseError(state)
+            self._connection.executescript(_SCHEMA)
+            found = self.meta("format")
+            if found is None:
+                self.set_meta("format", FORMAT)
+            elif found != FORMAT:
+                raise RunFolderError(
+                    f"the journal {path} has format {found}, this version reads {FORMAT}: "
+                    "continue with the version of qnas-ov that began the run"
+                )
+            self.evaluations()  # every row must be readable before anything is added
+        except (sqlite3.DatabaseError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise RunFolderError(
+                f"the journal {path} is damaged ({error}): restore it from a copy, or start again with another --out; "
+                "it was left as it is"
+            ) from error
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def meta(self, name: str) -> Any:
+        """A stored setting, or None."""
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Stores a JSON-like setting."""
+        with self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, canonical_json(value)))
+
+    def append(self, evaluation: Evaluation) -> None:
+        """Writes one evaluation and commits it.
+
+        Raises:
+            ValueError: If its key is there already: nothing is measured twice.
+            RunFolderError: If it cannot be written, for instance because the disk is full.
+        """
+        row = (
+            evaluation.key,
+            evaluation.stage,
+            evaluation.candidate,
+            canonical_json(list(evaluation.genotype)),
+            evaluation.status,
+            canonical_json(dict(evaluation.values)),
+            canonical_json(dict(evaluation.details)),
+            evaluation.reason,
+        )
+        try:
+            with self._connection:
+                self._connection.execute(
+                    "INSERT INTO evaluations (key, stage, candidate, genotype, status, evaluated, details, reason) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    row,
+                )
+        except sqlite3.IntegrityError as error:
+            raise ValueError(f"evaluation {evaluation.candidate} is in the journal already") from error
+        except sqlite3.OperationalError as error:
+            raise RunFolderError(
+                f"the journal {self.path} cannot be written ({error}): free some disk space and go on with --resume"
+            ) from error
+
+    def evaluations(self, stage: str | None = None) -> list[Evaluation]:
+        """All evaluations in the order they were measured, or those of one stage."""
+        rows = self._connection.execute(
+            "SELECT key, stage, candidate, genotype, status, evaluated, details, reason FROM evaluations ORDER BY id"
+        ).fetchall()
+        found = [
+            Evaluation(
+                key=key,
+                stage=row_stage,
+                candidate=candidate,
+                genotype=tuple(json.loads(genotype)),
+                status=status,
+                values=json.loads(values),
+                details=json.loads(details),
+                reason=reason,
+            )
+            for key, row_stage, candidate, genotype, status, values, details, reason in rows
+        ]
+        return [e for e in found if stage is None or e.stage == stage]
+
+    def get(self, key: str) -> Evaluation | None:
+        """The evaluation of that key, or None if it was not measured yet."""
+        return next((e for e in self.evaluations() if e.key == key), None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """All evaluations as a table, one column per measured value."""
+        rows = []
+        for e in self.evaluations():
+            head = {"candidate": e.candidate, "stage": e.stage, "status": e.status, "reason": e.reason}
+            rows.append({**head, **e.values, "genotype": " ".join(str(g) for g in e.genotype), "key": e.key})
+        return pd.DataFrame(rows)

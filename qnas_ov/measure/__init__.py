@@ -1,0 +1,22 @@
+"""Measurements of an IR: accuracy, latency by benchmark_app, size, realised precision, and the machine."""
+
+from qnas_ov.measure.accuracy import predict_outputs
+from qnas_ov.measure.device import check_device, describe_machine, inference_precisions
+from qnas_ov.measure.latency import Latency, LatencyMeter, LatencyRun, benchmark_app_arguments, run_benchmark_app
+from qnas_ov.measure.precision import realised_precisions, unit_precision
+from qnas_ov.measure.size import measure_size
+
+__all__ = [
+    "Latency",
+    "LatencyMeter",
+    "LatencyRun",
+    "benchmark_app_arguments",
+    "check_device",
+    "describe_machine",
+    "inference_precisions",
+    "measure_size",
+    "predict_outputs",
+    "realised_precisions",
+    "run_benchmark_app",
+    "unit_precision",
+]

@@ -1,0 +1,58 @@
+"""Pareto fronts and hypervolume, by moocore; the sign of an objective is flipped here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import moocore
+import numpy as np
+
+from qnas_ov.core.records import Objective
+
+
+def to_minimise(values: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> np.ndarray:
+    """Objective values as an array to minimise: (n, num_objectives), maximised columns negated."""
+    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
+    rows = [[float(v[o.column]) for o in objectives] for v in values]
+    return np.asarray(rows, dtype=np.float64).reshape(-1, len(objectives)) * signs
+
+
+def is_nondominated(points: np.ndarray) -> np.ndarray:
+    """Which rows of an array to minimise no other row dominates; of equal rows the first counts: bool (n,).
+
+    Raises:
+        ValueError: If a value is NaN or infinite: one such row would hide real points.
+    """
+    if not np.isfinite(points).all():
+        raise ValueError("objective values must be finite")
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    return np.asarray(moocore.is_nondominated(points, keep_weakly=False), dtype=bool)
+
+
+def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
+    """Volume that the points dominate below `reference`; both to minimise."""
+    inside = points[(points < reference).all(axis=1)]
+    return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
+
+
+def spread_subset(points: np.ndarray, count: int) -> list[int]:
+    """Chooses `count` rows that cover a front: the best in each objective, then greedily those that add most volume.
+
+    Args:
+        points: Non-dominated rows to minimise, (n, m).
+        count: How many to choose.
+
+    Returns:
+        Row numbers, ascending.
+    """
+    if len(points) <= count:
+        return list(range(len(points)))
+    low, high = points.min(axis=0), points.max(axis=0)
+    scaled = (points - low) / np.where(high > low, high - low, 1.0)
+    chosen = list(dict.fromkeys(int(i) for i in points.argmin(axis=0)))[:count]
+    reference = np.full(points.shape[1], 1.1)
+    while len(chosen) < count:
+        volumes = [-1.0 if i in chosen else hypervolume(scaled[[*chosen, i]], reference) for i in range(len(points))]
+        chosen.append(int(np.argmax(volumes)))
+    return sorted(chosen)

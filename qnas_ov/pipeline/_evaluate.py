@@ -1,0 +1,188 @@
+"""Measures candidates, each once, and writes each into the journal the moment it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from qnas_ov.core.errors import MeasurementError
+from qnas_ov.core.fingerprint import digest_json
+from qnas_ov.core.records import Evaluation
+from qnas_ov.ir import FLOAT, INT8, save_ir
+from qnas_ov.journal import Journal
+from qnas_ov.measure import LatencyMeter, measure_size, predict_outputs
+from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.space import Genotype
+from qnas_ov.tasks import Split
+
+ANCHOR = "latency_anchor_ms"
+
+
+class Recorder:
+    """Looks results up in the journal before anything is measured, and appends what is measured."""
+
+    def __init__(self, journal: Journal, run_digest: str) -> None:
+        self.journal = journal
+        self._run_digest = run_digest
+        self._known = {e.key: e for e in journal.evaluations()}
+        self.reused = 0
+
+    def count(self, stage: str) -> int:
+        """How many evaluations of a stage are recorded."""
+        return sum(e.stage == stage for e in self._known.values())
+
+    def once(
+        self,
+        stage: str,
+        identity: Mapping[str, Any],
+        *,
+        candidate: str,
+        genotype: Genotype,
+        measure: Callable[[], tuple[dict[str, float], dict[str, Any]]],
+    ) -> Evaluation:
+        """The recorded evaluation of that identity, or a new one by `measure`, recorded as ok or as failed."""
+        key = digest_json({"run": self._run_digest, "stage": stage, **identity})
+        if key in self._known:
+            self.reused += 1
+            return self._known[key]
+        start = time.monotonic()
+        try:
+            values, details = measure()
+            details["seconds"] = round(time.monotonic() - start, 3)
+            evaluation = Evaluation(key, stage, candidate, genotype, "ok", values, details)
+        except MeasurementError as error:
+            evaluation = Evaluation(key, stage, candidate, genotype, "failed", reason=str(error))
+        self.journal.append(evaluation)
+        self._known[key] = evaluation
+        return evaluation
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The unsearched network in one precision.
+
+    Attributes:
+        name: For instance "int8-bf16": all-INT8 under the bf16 hint.
+        inference_precision: The hint.
+        model: Its IR.
+        genotype: Its genotype if it is a candidate of the space, else ().
+    """
+
+    name: str
+    inference_precision: str
+    model: ov.Model
+    genotype: Genotype
+
+
+class Evaluator:
+    """Builds and measures candidates of one search."""
+
+    def __init__(self, setup: Setup, network: Network, recorder: Recorder, work: Path) -> None:
+        self._setup = setup
+        self._network = network
+        self._recorder = recorder
+        self._work = work
+        self._meter: LatencyMeter | None = None
+
+    @property
+    def meter(self) -> LatencyMeter:
+        """The latency meter; its first use measures the reference network: the unsearched one, all INT8."""
+        if self._meter is None:
+            journal = self._recorder.journal
+            self._meter = LatencyMeter(
+                save_ir(self._network.bank.int8, self._work / "reference.xml"),
+                device=self._setup.recipe.device,
+                shapes=self._network.shapes,
+                reference_precision=self._setup.precisions[0],
+                seconds=self._setup.recipe.latency_seconds,
+                anchor_ms=journal.meta(ANCHOR),
+            )
+            journal.set_meta(ANCHOR, self._meter.anchor_ms)
+        return self._meter
+
+    def score(self, model: Path, split: Split, inference_precision: str) -> np.ndarray:
+        """Per-sample scores (n,) of an IR on a split."""
+        outputs = predict_outputs(
+            model, split.inputs, device=self._setup.recipe.device, inference_precision=inference_precision
+        )
+        return self._setup.task.metric.score(outputs, split.labels)
+
+    def measure_latency(self, model: Path, inference_precision: str) -> tuple[float, dict[str, Any]]:
+        """Latency in milliseconds by benchmark_app, and its record."""
+        latency = self.meter.measure(model, inference_precision=inference_precision)
+        return latency.latency_ms, latency.to_json()
+
+    def measure(self, genotype: Genotype) -> Evaluation:
+        """Measures one candidate of the search, or recalls it."""
+        name = f"c{self._recorder.count('search') + 1:03d}"
+        return self._recorder.once(
+            "search",
+            {"genotype": list(genotype)},
+            candidate=name,
+            genotype=genotype,
+            measure=lambda: self._measure_candidate(genotype, name),
+        )
+
+    def _measure_candidate(self, genotype: Genotype, name: str) -> tuple[dict[str, float], dict[str, Any]]:
+        candidate = self._network.builder.candidate(genotype)
+        start = time.monotonic()
+        model = self._network.builder.build(candidate)
+        build_seconds = time.monotonic() - start
+        values, details = self.measure_ir(model, name, candidate.inference_precision)
+        costs = self._network.builder.compute_costs(np.array([genotype]))
+        values |= {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}
+        return values, {**details, **candidate.to_json(), "build_seconds": round(build_seconds, 4)}
+
+    def measure_ir(self, model: ov.Model, name: str, inference_precision: str) -> tuple[dict[str, float], dict[str, Any]]:
+        """Accuracy on the validation split, latency and size of an IR."""
+        path = save_ir(model, self._work / f"{name}.xml")
+        try:
+            scores = self.score(path, self._setup.task.validation, inference_precision)
+            latency_ms, record = self.measure_latency(path, inference_precision)
+            sizes = measure_size(path)
+        finally:
+            path.unlink(missing_ok=True)
+            path.with_suffix(".bin").unlink(missing_ok=True)
+        values = {
+            self._setup.task.metric.column: float(scores.mean()),
+            "latency_ms": latency_ms,
+            "size_bytes": float(sizes["size_bytes"]),
+        }
+        return values, {"latency": record, "topology_bytes": sizes["topology_bytes"]}
+
+    def baselines(self) -> list[Baseline]:
+        """The unsearched network in floating point and all-INT8, under every inference precision of the search's CPU."""
+        largest = self._network.supernet.elastic.largest()
+        found = []
+        for precision in reversed(self._setup.baseline_precisions):
+            for label, unit_precision in ((f"float-{precision}", FLOAT), (f"int8-{precision}", INT8)):
+                genotype: Genotype = ()
+                if unit_precision == INT8 and precision in self._setup.precisions:
+                    genotype = self._network.builder.genotype(
+                        architecture=largest, precision=INT8, inference_precision=precision
+                    )
+                model = self._network.bank.int8 if unit_precision == INT8 else self._network.bank.source
+                found.append(Baseline(label, precision, model, genotype))
+        return found
+
+    def measure_baseline(self, baseline: Baseline) -> Evaluation:
+        """Measures one baseline as candidates are measured, or recalls it."""
+
+        def measure() -> tuple[dict[str, float], dict[str, Any]]:
+            values, details = self.measure_ir(baseline.model, baseline.name, baseline.inference_precision)
+            builder, largest = self._network.builder, self._network.supernet.elastic.largest()
+            genotype = builder.genotype(
+                architecture=largest, precision=INT8, inference_precision=self._setup.precisions[0]
+            )
+            costs = builder.compute_costs(np.array([genotype]))
+            return values | {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}, details
+
+        return self._recorder.once(
+            "baseline", {"baseline": baseline.name}, candidate=baseline.name, genotype=baseline.genotype, measure=measure
+        )

@@ -1,0 +1,198 @@
+"""What a run leaves behind, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qnas_ov.core.errors import InputError, RunFolderError, unknown_name
+from qnas_ov.core.files import write_json, write_text
+from qnas_ov.deploy import write_package
+from qnas_ov.pipeline._run_folder import RunFolder
+from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.pipeline._verify import Verified
+from qnas_ov.report import RunView, render_page
+
+_SAME_MACHINE = ("device_name", "cpu", "flags", "cores_usable", "packages")
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The result of a search.
+
+    Attributes:
+        folder: The run folder.
+        front: The verified, measured Pareto front (`pareto.csv`).
+        baselines: The unsearched network, verified likewise (`baselines.csv`).
+        predictors: Scores of the predictors (`predictors.json`).
+    """
+
+    folder: Path
+    front: pd.DataFrame
+    baselines: pd.DataFrame
+    predictors: dict[str, Any]
+
+    def package(self, candidate: str, destination: str | Path) -> Path:
+        """Copies the package of a front candidate.
+
+        Args:
+            candidate: Its id in `front`.
+            destination: A folder that does not exist yet.
+
+        Raises:
+            UnknownNameError: If the front has no such candidate.
+            InputError: If the destination exists.
+        """
+        names = [str(n) for n in self.front["candidate"]]
+        if candidate not in names:
+            raise unknown_name("candidate", candidate, names)
+        target = Path(destination)
+        if target.exists():
+            raise InputError(f"the destination '{target}' must not exist yet: choose a new folder")
+        return Path(shutil.copytree(self.folder / "deploy" / candidate, target))
+
+
+def check_same_machine(folder: Path, machine: Mapping[str, Any]) -> None:
+    """Notes the machine, or checks that a continued run is on the machine it began on.
+
+    Raises:
+        RunFolderError: If CPU, cores or library versions differ: their latencies do not mix.
+    """
+    path = folder / "machine.json"
+    if not path.exists():
+        write_json(path, machine)
+        return
+    try:
+        before = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise RunFolderError(f"{path} is damaged ({error}): restore it, or choose another --out") from error
+    for name in _SAME_MACHINE:
+        if before.get(name) != machine[name]:
+            raise RunFolderError(
+                f"--resume must run on the machine and versions the run began with: {name} was {before.get(name)}, "
+                f"now it is {machine[name]}; go on there, or choose another --out"
+            )
+
+
+def write_run(
+    folder: RunFolder,
+    *,
+    setup: Setup,
+    network: Network,
+    machine: Mapping[str, Any],
+    front: pd.DataFrame,
+    baselines: pd.DataFrame,
+    verified: Sequence[Verified],
+    predictors: Mapping[str, Any],
+) -> None:
+    """Writes everything beside the journal: tables, space, predictors, packages, report."""
+    path, evaluations = folder.path, folder.journal.to_frame()
+    by_name = {v.finalist.name: v for v in verified}
+    write_json(path / "space.json", space_record(network))
+    write_text(path / "evaluations.csv", evaluations.to_csv(index=False))
+    write_text(path / "baselines.csv", baselines.to_csv(index=False))
+    write_json(path / "predictors.json", predictors)
+    for name in front["candidate"]:
+        values = front[front["candidate"] == name].iloc[0].to_dict()
+        write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine)
+    write_text(path / "report.html", render_page(_view(setup, network, machine, evaluations, front, baselines, by_name, predictors)))
+    write_text(path / "pareto.csv", front.to_csv(index=False))
+
+
+def space_record(network: Network) -> dict[str, Any]:
+    """The content of `space.json`: knobs, and the operations of every precision unit."""
+    return {
+        "knobs": network.builder.space.to_json(),
+        "units": [{"key": u.key, "knob": u.knob, "operations": list(u.operations)} for u in network.bank.units],
+        "log10_candidates": network.builder.space.log10_size(),
+    }
+
+
+def write_candidate(
+    target: Path, verified: Verified, values: Mapping[str, Any], setup: Setup, network: Network, machine: Mapping[str, Any]
+) -> None:
+    """Packages one candidate of the front."""
+    finalist = verified.finalist
+    candidate = finalist.candidate
+    assert candidate is not None
+    config, note = setup.family.subnetwork_config(network.supernet.config, candidate.architecture)
+    labels = dict(enumerate(setup.task.labels))
+    config |= {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
+    manifest = {
+        "candidate": finalist.name,
+        "model": {"name": setup.entry.name, "source": setup.entry.source, "license": setup.entry.license},
+        "data": {"name": setup.task.name, "source": setup.task.source, "sha256": setup.task.digests()},
+        **candidate.to_json(),
+        "units": {
+            key: {"requested": wanted, "realised": verified.realised[key]} for key, wanted in candidate.policy.items()
+        },
+        "measured": {k: v for k, v in values.items() if isinstance(v, int | float)},
+        "machine": dict(machine),
+        "minimum_openvino": ".".join(str(machine["packages"]["openvino"]).split(".")[:2]),
+        "note": note,
+    }
+    write_package(
+        target, model=finalist.path, config=config, preprocessor=network.supernet.preprocessor, manifest=manifest
+    )
+
+
+def _view(
+    setup: Setup,
+    network: Network,
+    machine: Mapping[str, Any],
+    evaluations: pd.DataFrame,
+    front: pd.DataFrame,
+    baselines: pd.DataFrame,
+    by_name: Mapping[str, Verified],
+    predictors: Mapping[str, Any],
+) -> RunView:
+    candidates = {}
+    for name in front["candidate"]:
+        verified = by_name[str(name)]
+        assert verified.finalist.candidate is not None
+        candidates[str(name)] = {**verified.finalist.candidate.to_json(), "realised": verified.realised}
+    searched = evaluations[evaluations["stage"] == "search"]
+    return RunView(
+        title=f"{setup.entry.name} on {setup.recipe.device}",
+        metric=setup.task.metric.column,
+        command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
+        evaluations=evaluations,
+        front=front,
+        baselines=baselines,
+        predictors=predictors,
+        machine=machine,
+        candidates=candidates,
+        largest=network.supernet.elastic.largest(),
+        units=tuple(u.key for u in network.bank.units),
+        counts={
+            "evaluations": len(searched),
+            "failures": int((searched["status"] == "failed").sum()),
+            "validation": len(setup.task.validation),
+            "test": len(setup.task.test),
+        },
+    )
+
+
+def load_result(folder: Path) -> SearchResult:
+    """Reads a finished run.
+
+    Raises:
+        RunFolderError: If a file is missing or damaged.
+    """
+    try:
+        return SearchResult(
+            folder=folder,
+            front=pd.read_csv(folder / "pareto.csv"),
+            baselines=pd.read_csv(folder / "baselines.csv"),
+            predictors=json.loads((folder / "predictors.json").read_text()),
+        )
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"'{folder}' is no finished run ({error}): continue it with --resume, or choose another folder"
+        ) from error

@@ -1,0 +1,211 @@
+"""The spine: a search from settings to packages, one call per stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+from qnas_ov.core.fingerprint import digest_json
+from qnas_ov.core.progress import Progress, Silent
+from qnas_ov.core.records import Evaluation
+from qnas_ov.measure import describe_machine
+from qnas_ov.pipeline._evaluate import Evaluator, Recorder
+from qnas_ov.pipeline._outputs import SearchResult, check_same_machine, load_result, write_run
+from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
+from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
+from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
+from qnas_ov.pipeline._verify import Verified, Verifier
+from qnas_ov.predict import FeatureMap
+from qnas_ov.search import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
+
+FINISHED = "finished"
+
+
+def run_search(
+    given: Mapping[str, Any],
+    *,
+    out: Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+    origin: str = "the settings",
+) -> SearchResult:
+    """Searches, verifies and packages.
+
+    Args:
+        given: The settings that were given explicitly, by the names of `Recipe`.
+        out: The run folder.
+        resume: Continue the run that `out` holds; nothing is measured twice.
+        progress: Where to tell what happens.
+        origin: What the settings are called in an error.
+
+    Raises:
+        QnasError: If the input does not fit, or no candidate meets the constraints.
+    """
+    progress = progress or Silent()
+    stored = stored_recipe(out)
+    check_resumable(out, stored, given, resume=resume)
+    setup = resolve(given if stored is None else stored.model_dump(), origin=origin)
+    network = prepare_network(setup, progress)
+    check_size_limit(setup, network)
+    machine = describe_machine(setup.recipe.device)
+    with RunFolder(out, setup.recipe) as folder:
+        check_same_machine(folder.path, machine)
+        if folder.journal.meta(FINISHED):
+            progress.say(f"the run in {out} is finished: nothing was measured")
+            return load_result(out)
+        if resume and stored is None:
+            progress.say(f"{out} holds no run yet: starting one")
+        recorder = Recorder(folder.journal, run_digest(setup, network))
+        evaluator = Evaluator(setup, network, recorder, folder.work)
+        baselines = measure_baselines(evaluator, progress)
+        constraints = make_constraints(setup, baselines)
+        problem = make_problem(setup, network, constraints)
+        algorithm = make_algorithm(
+            setup.recipe.algorithm,
+            problem,
+            seed=setup.recipe.seed,
+            population=setup.recipe.population,
+            inner_evaluations=setup.recipe.inner_evaluations,
+        )
+        searched = search_loop(setup, algorithm, evaluator, baselines, progress)
+        front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
+        verifier = Verifier(setup, network, evaluator, recorder, folder.work)
+        verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
+        table = front_table(verified, verified_baselines, setup.objectives, constraints, setup.task.metric.column)
+        write_run(
+            folder,
+            setup=setup,
+            network=network,
+            machine=machine,
+            front=table,
+            baselines=baselines_table(verified_baselines),
+            verified=[*verified, *verified_baselines],
+            predictors=algorithm.report(),
+        )
+        folder.journal.set_meta(FINISHED, True)
+        folder.clear_work()
+        if recorder.reused:
+            progress.say(f"{recorder.reused} measurements were taken from the journal of the interrupted run")
+    return load_result(out)
+
+
+def run_digest(setup: Setup, network: Network) -> str:
+    """Digest of what all evaluations of a run have in common."""
+    return digest_json(
+        {
+            "bank": network.bank.digest,
+            "data": setup.task.digests(),
+            "device": setup.recipe.device,
+            "latency_seconds": setup.recipe.latency_seconds,
+            "knobs": network.builder.space.to_json(),
+        }
+    )
+
+
+def measure_baselines(evaluator: Evaluator, progress: Progress) -> dict[str, Evaluation]:
+    """Measures the unsearched network in every precision."""
+    baselines = evaluator.baselines()
+    progress.begin("measuring the unsearched network", len(baselines))
+    measured = {}
+    for baseline in baselines:
+        measured[baseline.name] = evaluator.measure_baseline(baseline)
+        progress.step(describe(measured[baseline.name]))
+    progress.end()
+    return measured
+
+
+def make_constraints(setup: Setup, baselines: Mapping[str, Evaluation]) -> tuple[Constraint, ...]:
+    """The limits of the recipe as bounds on columns; a drop is against the float baseline under f32."""
+    recipe, metric = setup.recipe, setup.task.metric.column
+    found = []
+    if recipe.max_drop is not None:
+        limit = baselines["float-f32"].values[metric] - recipe.max_drop
+        found.append(Constraint("--max-drop", metric, limit, at_least=True))
+    if recipe.max_latency_ms is not None:
+        found.append(Constraint("--max-latency-ms", "latency_ms", recipe.max_latency_ms, at_least=False))
+    if recipe.max_size_mb is not None:
+        found.append(Constraint("--max-size-mb", "size_bytes", recipe.max_size_mb * 1e6, at_least=False))
+    return tuple(found)
+
+
+def make_problem(setup: Setup, network: Network, constraints: tuple[Constraint, ...]) -> SearchProblem:
+    """What the search is told: no torch, no OpenVINO."""
+    costs = network.builder.compute_costs
+    return SearchProblem(
+        space=network.builder.space,
+        objectives=setup.objectives,
+        constraints=constraints,
+        costs=costs,
+        features=FeatureMap(network.builder.space, costs),
+    )
+
+
+def search_loop(
+    setup: Setup,
+    algorithm: SearchAlgorithm,
+    evaluator: Evaluator,
+    baselines: Mapping[str, Evaluation],
+    progress: Progress,
+) -> list[Evaluation]:
+    """Asks, measures, tells, until the budget is spent or nothing new is proposed."""
+    algorithm.tell([as_result(b) for b in baselines.values() if b.genotype])
+    recipe = setup.recipe
+    progress.begin(f"searching with {recipe.algorithm}", recipe.evaluations)
+    searched: list[Evaluation] = []
+    while len(searched) < recipe.evaluations:
+        batch = algorithm.ask(min(batch_size(recipe.population), recipe.evaluations - len(searched)))
+        if not batch:
+            progress.say(f"the space has no further candidates: {len(searched)} were measured")
+            break
+        measured = []
+        for genotype in batch:
+            measured.append(evaluator.measure(genotype))
+            progress.step(describe(measured[-1]))
+        algorithm.tell([as_result(e) for e in measured])
+        searched += measured
+    progress.end()
+    return searched
+
+
+def batch_size(population: int) -> int:
+    """Candidates per round: half a population, so that a small budget still has several rounds to learn from."""
+    return max(4, population // 2)
+
+
+def as_result(evaluation: Evaluation) -> Result:
+    """An evaluation as the search is told it."""
+    return Result(evaluation.genotype, evaluation.values if evaluation.ok else None)
+
+
+def verify(
+    evaluator: Evaluator,
+    verifier: Verifier,
+    baselines: Mapping[str, Evaluation],
+    front: Sequence[Evaluation],
+    progress: Progress,
+) -> tuple[list[Verified], list[Verified]]:
+    """Recalibrates the front and verifies it together with the baselines; returns (baselines, front)."""
+    finalists = [verifier.baseline_finalist(b, baselines[b.name]) for b in evaluator.baselines()]
+    progress.begin("calibrating the front on its own graphs", len(front))
+    for evaluation in front:
+        finalists.append(verifier.candidate_finalist(evaluation))
+        progress.step(evaluation.candidate)
+    progress.end()
+    verified = verifier.verify(finalists, progress)
+    names = set(baselines)
+    return [v for v in verified if v.finalist.name in names], [v for v in verified if v.finalist.name not in names]
+
+
+def describe(evaluation: Evaluation) -> str:
+    """An evaluation in a line."""
+    if not evaluation.ok:
+        return f"{evaluation.candidate} failed: {evaluation.reason}"
+    accuracy = next(v for k, v in evaluation.values.items() if k not in ("latency_ms", "size_bytes", "macs", "params"))
+    return (
+        f"{evaluation.candidate} {accuracy:.4f}, {evaluation.values['latency_ms']:.3f} ms, "
+        f"{evaluation.values['size_bytes'] / 1e6:.2f} MB"
+    )
+
+

@@ -1,0 +1,78 @@
+"""Training a registered model's supernet from its configuration."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from qnas_ov.core.errors import InputError
+from qnas_ov.core.files import write_json
+from qnas_ov.core.progress import Progress, Silent
+from qnas_ov.families import FAMILIES, MODELS
+from qnas_ov.space import Space
+from qnas_ov.tasks import TASKS
+from qnas_ov.train import ElasticControl, TrainProgress, TrainSettings, evaluate_top1, train_supernet
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Accuracies on the validation split of the trained supernet.
+
+    Attributes:
+        folder: Where the weights stand.
+        largest: Of the largest network.
+        smallest: Of the smallest.
+        random_mean: Mean of 20 random subnetworks.
+    """
+
+    folder: Path
+    largest: float
+    smallest: float
+    random_mean: float
+
+
+def run_training(model: str, *, out: Path, settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
+    """Trains a registered model's supernet from random weights and saves it as a Hugging Face folder.
+
+    The weights are stored in half precision; accuracies are of the stored weights.
+
+    Raises:
+        QnasError: If the model is unknown, or `out` exists.
+    """
+    progress = progress or Silent()
+    entry = MODELS.get(model)
+    if out.exists():
+        raise InputError(f"--out '{out}' must not exist yet: choose a new folder")
+    task = TASKS.get(entry.task)()
+    config = json.loads((entry.folder / "config.json").read_text())
+    family = FAMILIES.get(entry.family)
+    supernet = family.build(config, seed=settings.seed)
+    progress.begin(f"training {model}", settings.epochs)
+
+    def tell(state: TrainProgress) -> None:
+        progress.step(f"epoch {state.epoch} loss {state.loss:.3f}")
+
+    train_supernet(supernet, task.train, settings, on_epoch=tell)
+    progress.end()
+    out.mkdir(parents=True)
+    weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in supernet.model.state_dict().items()}
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    write_json(out / "config.json", config)
+    processor = entry.folder / "preprocessor_config.json"
+    if processor.exists():
+        write_json(out / "preprocessor_config.json", json.loads(processor.read_text()))
+    stored = family.load(out)
+    control, space = ElasticControl(stored), Space(stored.elastic.knobs())
+    largest = evaluate_top1(stored, task.validation)
+    with control.subnetwork(stored.elastic.smallest()):
+        smallest = evaluate_top1(stored, task.validation)
+    scores = []
+    for genotype in space.sample(np.random.default_rng(settings.seed), 20):
+        with control.subnetwork({k: int(v) for k, v in space.decode(genotype).items()}):
+            scores.append(evaluate_top1(stored, task.validation))
+    return TrainResult(out, largest, smallest, float(np.mean(scores)))

@@ -1,0 +1,187 @@
+"""The end of a search: the front is recalibrated, judged on data that the search never saw, and measured again."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from qnas_ov.core.progress import Progress
+from qnas_ov.core.records import Evaluation
+from qnas_ov.ir import Candidate, save_ir
+from qnas_ov.measure import measure_size, realised_precisions, unit_precision
+from qnas_ov.pipeline._evaluate import Baseline, Evaluator, Recorder
+from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.space import Genotype
+from qnas_ov.tasks import wilson_interval
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A network of the final verification: a baseline, or a front candidate on its own calibration.
+
+    Attributes:
+        name: Its id.
+        inference_precision: Its hint.
+        path: Its saved IR.
+        genotype: Its genotype, () for baselines outside the space.
+        candidate: Its architecture and policy, None for baselines outside the space.
+        costs: MACs and parameters.
+    """
+
+    name: str
+    inference_precision: str
+    path: Path
+    genotype: Genotype
+    candidate: Candidate | None
+    costs: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the verification measured of a finalist: table values, and per-sample test scores for paired tests."""
+
+    finalist: Finalist
+    values: dict[str, float]
+    test_scores: np.ndarray
+    realised: dict[str, str]
+
+
+class Verifier:
+    """Verifies finalists; every measurement goes through the recorder, so that a resumed run repeats none."""
+
+    def __init__(self, setup: Setup, network: Network, evaluator: Evaluator, recorder: Recorder, work: Path) -> None:
+        self._setup = setup
+        self._network = network
+        self._evaluator = evaluator
+        self._recorder = recorder
+        self._work = work
+
+    def baseline_finalist(self, baseline: Baseline, measured: Evaluation) -> Finalist:
+        """A baseline as it is; calibrating it afresh would give the same network."""
+        candidate = self._network.builder.candidate(baseline.genotype) if baseline.genotype else None
+        path = save_ir(baseline.model, self._work / f"{baseline.name}.xml")
+        return self._finalist(baseline.name, baseline.inference_precision, path, baseline.genotype, candidate, measured)
+
+    def candidate_finalist(self, measured: Evaluation) -> Finalist:
+        """A front candidate, calibrated afresh on its own graph."""
+        candidate = self._network.builder.candidate(measured.genotype)
+        path = self._work / f"{measured.candidate}-final.xml"
+        model = self._network.builder.recalibrate(candidate, self._network.calibration)
+        model.set_rt_info(json.dumps(candidate.to_json(), sort_keys=True), ["qnas_ov", "candidate"])
+        save_ir(model, path)
+        return self._finalist(
+            measured.candidate, candidate.inference_precision, path, measured.genotype, candidate, measured
+        )
+
+    @staticmethod
+    def _finalist(
+        name: str, precision: str, path: Path, genotype: Genotype, candidate: Candidate | None, measured: Evaluation
+    ) -> Finalist:
+        costs = {c: measured.values[c] for c in ("macs", "params")}
+        return Finalist(name, precision, path, genotype, candidate, costs)
+
+    def verify(self, finalists: Sequence[Finalist], progress: Progress) -> list[Verified]:
+        """Judges all finalists on validation and test data, then measures latency in interleaved rounds.
+
+        Finalists of which a measurement fails are left out; the failure stands in the journal.
+        """
+        rounds = self._setup.recipe.final_rounds
+        progress.begin("verifying", len(finalists) * (1 + rounds))
+        judged = {}
+        for f in finalists:
+            judged[f.name] = self._judge(f)
+            progress.step(f"{f.name} judged on test data")
+        latencies: dict[str, list[float]] = {f.name: [] for f in finalists}
+        for number in range(rounds):
+            for f in finalists:
+                run = self._time(f, number)
+                if run.ok:
+                    latencies[f.name].append(run.values["latency_ms"])
+                progress.step(f"{f.name} timed")
+        progress.end()
+        return [
+            self._summarise(f, judged[f.name], latencies[f.name])
+            for f in finalists
+            if judged[f.name].ok and latencies[f.name]
+        ]
+
+    def _judge(self, finalist: Finalist) -> Evaluation:
+        column = self._setup.task.metric.column
+
+        def measure() -> tuple[dict[str, float], dict[str, Any]]:
+            task = self._setup.task
+            validation = self._evaluator.score(finalist.path, task.validation, finalist.inference_precision)
+            test = self._evaluator.score(finalist.path, task.test, finalist.inference_precision)
+            values = {
+                column: float(validation.mean()),
+                f"test_{column}": float(test.mean()),
+                "size_bytes": float(measure_size(finalist.path)["size_bytes"]),
+            }
+            return values, {"test_scores": test.tolist(), "realised": self._realised(finalist)}
+
+        return self._recorder.once(
+            "final", {"network": finalist.name}, candidate=finalist.name, genotype=finalist.genotype, measure=measure
+        )
+
+    def _realised(self, finalist: Finalist) -> dict[str, str]:
+        if finalist.candidate is None:
+            return {}
+        kernels = realised_precisions(
+            finalist.path,
+            device=self._setup.recipe.device,
+            inference_precision=finalist.inference_precision,
+            shapes=self._network.shapes,
+        )
+        units = {u.key: u for u in self._network.bank.units}
+        return {key: unit_precision(kernels, units[key].operations) for key in finalist.candidate.policy}
+
+    def _time(self, finalist: Finalist, number: int) -> Evaluation:
+        def measure() -> tuple[dict[str, float], dict[str, Any]]:
+            latency_ms, record = self._evaluator.measure_latency(finalist.path, finalist.inference_precision)
+            return {"latency_ms": latency_ms}, {"latency": record}
+
+        return self._recorder.once(
+            "final-latency",
+            {"network": finalist.name, "round": number},
+            candidate=finalist.name,
+            genotype=finalist.genotype,
+            measure=measure,
+        )
+
+    def _summarise(self, finalist: Finalist, judged: Evaluation, latencies: list[float]) -> Verified:
+        column = self._setup.task.metric.column
+        validation = wilson_interval(
+            judged.values[column] * len(self._setup.task.validation), len(self._setup.task.validation)
+        )
+        scores = np.asarray(judged.details["test_scores"])
+        test = wilson_interval(scores.sum(), len(scores))
+        values = {
+            column: validation.value,
+            f"{column}_ci95_low": validation.low,
+            f"{column}_ci95_high": validation.high,
+            f"test_{column}": test.value,
+            f"test_{column}_ci95_low": test.low,
+            f"test_{column}_ci95_high": test.high,
+            "latency_ms": statistics.median(latencies),
+            "latency_ms_low": min(latencies),
+            "latency_ms_high": max(latencies),
+            "size_bytes": judged.values["size_bytes"],
+            **finalist.costs,
+        }
+        return Verified(finalist, values, scores, dict(judged.details["realised"]))
+
+
+def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided exact McNemar test of two networks' right-or-wrong scores on the same samples.
+
+    Source: Q. McNemar, Note on the sampling error of the difference between correlated proportions (1947).
+    """
+    better, worse = int((first > second).sum()), int((first < second).sum())
+    return 1.0 if better + worse == 0 else float(binomtest(better, better + worse).pvalue)

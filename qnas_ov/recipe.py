@@ -1,0 +1,119 @@
+"""A recipe: all settings of a search, from a YAML file, a model's defaults and the command line, validated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qnas_ov.core.errors import InputError, unknown_name
+
+
+class Recipe(BaseModel):
+    """Settings of a search. Unknown keys are refused.
+
+    Attributes:
+        model: Name of the model.
+        device: OpenVINO device to measure on.
+        dataset: Data set; None takes the model's own.
+        objectives: What to optimise, in this order.
+        evaluations: Candidates to measure in the search.
+        algorithm: Search algorithm.
+        population: Candidates in the first, random batch, and at most in each later one.
+        inner_evaluations: Predictor evaluations per round of LINAS.
+        max_drop: Largest loss of accuracy against the unsearched network in f32 (0.01 is one point), or None.
+        max_latency_ms: Largest latency in milliseconds, or None.
+        max_size_mb: Largest .bin in units of 10^6 bytes, or None.
+        inference_precision: Precision that floating-point operations run in; "auto" lets the search choose.
+        front_size: Candidates of the front that are recalibrated and verified.
+        latency_seconds: Measuring time of one benchmark_app process on the reference network.
+        final_rounds: benchmark_app processes per network in the final verification.
+        seed: Seed of everything random.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    model: str
+    device: str = "CPU"
+    dataset: str | None = None
+    objectives: tuple[str, ...] = ("accuracy", "latency", "size")
+    evaluations: int = Field(250, ge=8)
+    algorithm: Literal["linas", "nsga2", "random"] = "linas"
+    population: int = Field(50, ge=4)
+    inner_evaluations: int = Field(20_000, ge=100)
+    max_drop: float | None = Field(None, ge=0, le=1)
+    max_latency_ms: float | None = Field(None, gt=0)
+    max_size_mb: float | None = Field(None, gt=0)
+    inference_precision: Literal["auto", "f32", "bf16"] = "auto"
+    front_size: int = Field(16, ge=1)
+    latency_seconds: float = Field(0.5, gt=0, le=60)
+    final_rounds: int = Field(3, ge=1)
+    seed: int = Field(0, ge=0)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that `load_recipe` reads back to the same recipe."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Settings that differ: name -> (here, in `other`)."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return {k: (v, theirs[k]) for k, v in mine.items() if v != theirs[k]}
+
+
+def read_recipe_file(path: Path) -> dict[str, Any]:
+    """Reads the settings of a YAML file.
+
+    Raises:
+        InputError: If it cannot be read, is no YAML, or is no mapping of settings.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"cannot read the recipe '{path}': {reason}; give the path of a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"the recipe '{path}' is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"the recipe '{path}' must map settings to values: got {type(content).__name__}")
+    return content
+
+
+def build_recipe(*layers: Mapping[str, Any], origin: str = "the settings") -> Recipe:
+    """Merges layers of settings, later ones first, and validates them.
+
+    Args:
+        layers: Settings by name, for instance a model's defaults, a file's, the command line's.
+        origin: What the settings are called in an error.
+
+    Raises:
+        UnknownNameError: If a setting does not exist.
+        InputError: If a value has the wrong type or lies outside its range.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged.update(layer)
+    for name in merged:
+        if name not in Recipe.model_fields:
+            raise unknown_name(f"setting in {origin}", str(name), Recipe.model_fields)
+    if isinstance(merged.get("objectives"), list):
+        merged["objectives"] = tuple(merged["objectives"])
+    for name in ("max_drop", "max_latency_ms", "max_size_mb", "latency_seconds"):
+        if isinstance(merged.get(name), int) and not isinstance(merged[name], bool):
+            merged[name] = float(merged[name])
+    try:
+        recipe = Recipe(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise InputError(f"{origin} must name a {name}: add --{name}, or '{name}:' in the recipe") from error
+        raise InputError(f"'{name}' in {origin}: {first['msg']}; got {first['input']!r}") from error
+    if recipe.population > recipe.evaluations:
+        raise InputError(
+            f"population must be at most evaluations: got {recipe.population} and {recipe.evaluations}; "
+            "lower the one or raise the other"
+        )
+    return recipe

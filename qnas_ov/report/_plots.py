@@ -1,0 +1,125 @@
+"""The plots of a report, by plotly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+INK, GRID = "#1c2733", "#e4e9ee"
+FRONT, SEEN, BASE = "#0b6e99", "#b9c6d1", "#c2410c"
+PRECISION_COLOURS = {"int8": "#0b6e99", "float": "#f2b134", "absent": "#f3f5f7"}
+
+
+def _layout(figure: go.Figure, x: str, y: str, height: int = 440) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"family": "system-ui, sans-serif", "color": INK, "size": 13},
+        legend={"orientation": "h", "y": 1.08},
+        xaxis={"title": x, "gridcolor": GRID},
+        yaxis={"title": y, "gridcolor": GRID},
+    )
+    return figure
+
+
+def front_plot(evaluations: pd.DataFrame, front: pd.DataFrame, baselines: pd.DataFrame, metric: str) -> go.Figure:
+    """Accuracy on test data over latency: the front and the baselines; what the search saw stands behind, on validation."""
+    figure = go.Figure()
+    seen = evaluations[(evaluations["stage"] == "search") & (evaluations["status"] == "ok")]
+    test = f"test_{metric}"
+    figure.add_scatter(
+        x=seen["latency_ms"], y=seen[metric], mode="markers", name="measured in the search (validation)",
+        marker={"color": SEEN, "size": 6}, text=seen["candidate"],
+        hovertemplate="%{text}<br>%{x:.3f} ms, %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=front["latency_ms"], y=front[test], mode="lines+markers", name="verified front (test)",
+        line={"color": FRONT, "width": 1.5, "dash": "dot"}, marker={"color": FRONT, "size": 10},
+        error_y=_bars(front, test), text=[_hover(r) for _, r in front.iterrows()],
+        hovertemplate="%{text}<extra></extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=baselines["latency_ms"], y=baselines[test], mode="markers+text", name="unsearched network (test)",
+        marker={"color": BASE, "size": 12, "symbol": "diamond"}, text=baselines["baseline"],
+        textposition="top center", error_y=_bars(baselines, test),
+        hovertemplate="%{text}<br>%{x:.3f} ms, %{y:.4f}<extra></extra>",
+    )  # fmt: skip
+    return _layout(figure, "latency by benchmark_app (ms)", metric)
+
+
+def _bars(frame: pd.DataFrame, column: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": frame[f"{column}_ci95_high"] - frame[column],
+        "arrayminus": frame[column] - frame[f"{column}_ci95_low"],
+        "color": "rgba(120,130,140,0.35)",
+        "thickness": 1,
+        "width": 2,
+    }
+
+
+def _hover(row: pd.Series) -> str:
+    metric = next(c for c in row.index if c.startswith("test_") and not c.endswith(("low", "high")))
+    return (
+        f"<b>{row['candidate']}</b><br>{row['latency_ms']:.3f} ms, {row[metric]:.4f} on test<br>"
+        f"{row['size_bytes'] / 1e6:.2f} MB, {row['speedup_vs_int8']:.2f}x the all-INT8 network"
+    )
+
+
+def predictor_plot(column: str, record: Mapping[str, Any]) -> go.Figure:
+    """Predicted over measured values, of samples that the predictor had not seen."""
+    figure, points = go.Figure(), record["points"]
+    values = [*points["measured"], *points["cross_validated"]]
+    low, high = min(values), max(values)
+    figure.add_scatter(x=[low, high], y=[low, high], mode="lines", line={"color": GRID}, showlegend=False)
+    figure.add_scatter(
+        x=points["measured"], y=points["cross_validated"], mode="markers", name="left out in cross-validation",
+        marker={"color": FRONT, "size": 7, "opacity": 0.8},
+    )  # fmt: skip
+    ahead = points["before_measuring"]
+    figure.add_scatter(
+        x=[p["measured"] for p in ahead], y=[p["predicted"] for p in ahead], mode="markers",
+        name="predicted before it was measured", marker={"color": BASE, "size": 7, "symbol": "x"},
+    )  # fmt: skip
+    return _layout(figure, f"measured {column}", f"predicted {column}", height=380)
+
+
+def policy_plot(candidates: Sequence[str], policies: Sequence[Mapping[str, str]], units: Sequence[str]) -> go.Figure:
+    """The precision of every unit of every front candidate: one row a candidate, one column a unit."""
+    codes = {"int8": 0, "float": 1, "absent": 2}
+    grid = [[codes[p.get(u, "absent")] for u in units] for p in policies]
+    text = [[p.get(u, "block left out") for u in units] for p in policies]
+    colours = list(PRECISION_COLOURS.values())
+    scale = [[i / 3, c] for i, c in enumerate(colours)] + [[(i + 1) / 3, c] for i, c in enumerate(colours)]
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid, x=list(units), y=list(candidates), text=text, zmin=-0.5, zmax=2.5, xgap=2, ygap=2,
+            colorscale=sorted(scale), showscale=False, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure = _layout(figure, "", "", height=180 + 26 * len(candidates))
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 9})
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def width_plot(candidates: Sequence[str], architectures: Sequence[Mapping[str, int]], largest: Mapping[str, int]) -> go.Figure:
+    """How much of every width each front candidate keeps, in percent of the unsearched network."""
+    knobs = [k for k in largest if "." in k]
+    grid = [[100.0 * a[k] / largest[k] if k in a else None for k in knobs] for a in architectures]
+    text = [[f"{a[k]} of {largest[k]}" if k in a else "block left out" for k in knobs] for a in architectures]
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid, x=knobs, y=list(candidates), text=text, zmin=0, zmax=100, xgap=2, ygap=2, colorscale="Teal",
+            colorbar={"title": "% kept", "thickness": 12}, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure = _layout(figure, "", "", height=160 + 26 * len(candidates))
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 9})
+    figure.update_yaxes(autorange="reversed")
+    return figure

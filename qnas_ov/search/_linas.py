@@ -1,0 +1,155 @@
+"""LINAS: measure a random population, fit a predictor per objective, search on the predictors, measure, repeat.
+
+Source: D. Cummings et al., A Hardware-Aware Framework for Accelerating Neural Architecture Search Across Modalities
+(arXiv 2205.10358). Objectives that a formula gives are computed, not predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qnas_ov.pareto import is_nondominated, spread_subset
+from qnas_ov.predict import FittedPredictor, fit_predictor, score
+from qnas_ov.search._problem import Result, SearchProblem, Seen
+from qnas_ov.search._pymoo import evolve
+from qnas_ov.space import Genotype
+
+
+@dataclass(frozen=True)
+class LinasSettings:
+    """Settings of LINAS.
+
+    Attributes:
+        population: Size of the first, random batch and of NSGA-II's population.
+        inner_evaluations: Predictor evaluations per round.
+    """
+
+    population: int = 50
+    inner_evaluations: int = 20_000
+
+
+class LinasSearch:
+    """LINAS as ask and tell."""
+
+    def __init__(self, problem: SearchProblem, *, rng: np.random.Generator, settings: LinasSettings) -> None:
+        self._problem = problem
+        self._rng = rng
+        self._settings = settings
+        self._seen = Seen()
+        self._results: list[Result] = []
+        self._columns = problem.predicted_columns()
+        self._predictions: dict[Genotype, dict[str, float]] = {}
+        self._asked = 0
+
+    def ask(self, count: int) -> list[Genotype]:
+        """Random genotypes until the population is full, then the optimal and unmeasured ones of the predictors."""
+        missing = self._settings.population - self._asked
+        measured = sum(r.values is not None for r in self._results)
+        if missing > 0 or measured < 5:  # five folds need five samples
+            wanted = min(count, missing) if missing > 0 else count
+            asked = self._seen.sample(self._problem.space, self._rng, wanted)
+        else:
+            asked = self._search_predictors(min(count, self._settings.population))
+        self._asked += len(asked)
+        return asked
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Takes results."""
+        self._seen.add([r.genotype for r in results])
+        self._results += results
+
+    def _fit(self) -> dict[str, FittedPredictor]:
+        measured = [r for r in self._results if r.values is not None]
+        features = self._problem.features(np.array([r.genotype for r in measured]))
+        return {
+            column: fit_predictor(features, np.array([r.values[column] for r in measured if r.values]), seed=0)
+            for column in self._columns
+        }
+
+    def _search_predictors(self, count: int) -> list[Genotype]:
+        predictors = self._fit()
+        columns = [o.column for o in self._problem.objectives]
+        signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives])
+
+        def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
+            features = self._problem.features(genotypes)
+            predicted = {c: p.predict(features) for c, p in predictors.items()}
+            return {**self._problem.costs(genotypes), **predicted}
+
+        def evaluate(genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            values = values_of(genotypes)
+            violations = [c.violation(values[c.column]) for c in self._problem.constraints]
+            return (
+                np.column_stack([values[c] for c in columns]) * signs,
+                np.column_stack(violations) if violations else np.zeros((len(genotypes), 0)),
+            )
+
+        X, F, G = evolve(
+            self._problem.space,
+            evaluate,
+            num_objectives=len(columns),
+            num_constraints=len(self._problem.constraints),
+            start=self._start(),
+            evaluations=self._settings.inner_evaluations,
+            seed=int(self._rng.integers(2**31)),
+        )
+        asked = self._best_unmeasured(X, F, G, count)
+        values = values_of(np.array(asked))
+        for i, genotype in enumerate(asked):
+            self._predictions[genotype] = {c: float(values[c][i]) for c in self._columns}
+        return asked
+
+    def _start(self) -> np.ndarray:
+        """NSGA-II starts from the measured front, filled up at random."""
+        space, size = self._problem.space, self._settings.population
+        measured = [r for r in self._results if r.values is not None]
+        signs = [-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives]
+        rows = [[s * r.values[o.column] for s, o in zip(signs, self._problem.objectives, strict=True)] for r in measured if r.values]
+        front = [r.genotype for r, good in zip(measured, is_nondominated(np.array(rows)), strict=True) if good]
+        chosen = np.array(front[:size], dtype=np.int64)
+        return np.concatenate([chosen, space.sample(self._rng, size - len(chosen))])
+
+    def _best_unmeasured(self, X: np.ndarray, F: np.ndarray, G: np.ndarray, count: int) -> list[Genotype]:
+        """Predicted front first, spread out; then the following fronts; then random ones."""
+        asked: list[Genotype] = []
+        feasible = (G <= 0).all(axis=1) if G.shape[1] else np.ones(len(X), dtype=bool)
+        left = np.flatnonzero(feasible) if feasible.any() else np.argsort(np.maximum(G, 0).sum(axis=1))
+        while len(left) and len(asked) < count:
+            front = left[is_nondominated(F[left])]
+            order = spread_subset(F[front], count - len(asked))
+            asked += self._seen.fresh(X[front[order]], count - len(asked))
+            # Members of the front that the spread left out come next, if the spread held known ones.
+            asked += self._seen.fresh(X[front], count - len(asked))
+            left = np.setdiff1d(left, front)
+        if len(asked) < count:
+            asked += self._seen.sample(self._problem.space, self._rng, count - len(asked))
+        return asked
+
+    def report(self) -> dict[str, Any]:
+        """Per predicted column: the chosen model, its scores, and every prediction beside its measurement."""
+        measured = [r for r in self._results if r.values is not None]
+        if len(measured) < 5:
+            return {}
+        found: dict[str, Any] = {}
+        for column, predictor in self._fit().items():
+            targets = [float(r.values[column]) for r in measured if r.values]
+            ahead = [(self._predictions[r.genotype][column], t) for r, t in zip(measured, targets, strict=True)
+                     if r.genotype in self._predictions]  # fmt: skip
+            found[column] = {
+                "model": predictor.name,
+                "num_training": predictor.num_training,
+                "cross_validated": predictor.cross_validated.to_json(),
+                "before_measuring": (
+                    score(np.array([m for _, m in ahead]), np.array([p for p, _ in ahead])).to_json() if ahead else None
+                ),
+                "points": {
+                    "measured": targets,
+                    "cross_validated": [float(p) for p in predictor.held_out],
+                    "before_measuring": [{"predicted": p, "measured": m} for p, m in ahead],
+                },
+            }
+        return found

@@ -1,0 +1,116 @@
+"""What a search algorithm knows: a space, objectives, constraints, exact costs, features. No torch, no OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from qnas_ov.core.records import Objective
+from qnas_ov.space import Genotype, Space
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a measured or computed column.
+
+    Attributes:
+        option: How the user knows it, for instance "--max-drop".
+        column: The column it bounds.
+        limit: The bound.
+        at_least: True if values must not fall below the bound, False if they must not exceed it.
+    """
+
+    option: str
+    column: str
+    limit: float
+    at_least: bool
+
+    def violation(self, values: np.ndarray) -> np.ndarray:
+        """By how much values (n,) break the bound; 0 or less where they keep it."""
+        return self.limit - values if self.at_least else values - self.limit
+
+    def met(self, values: Mapping[str, float]) -> bool:
+        """Whether a measured candidate keeps the bound."""
+        return bool(self.violation(np.array([values[self.column]]))[0] <= 0)
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What to optimise.
+
+    Attributes:
+        space: The space of genotypes.
+        objectives: Ordered; at least two.
+        constraints: Bounds that the front must keep.
+        costs: Exact costs by column for canonical genotypes (n, num_knobs).
+        features: What predictors see, for canonical genotypes.
+    """
+
+    space: Space
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    costs: Callable[[np.ndarray], dict[str, np.ndarray]]
+    features: Callable[[np.ndarray], np.ndarray]
+
+    def predicted_columns(self) -> list[str]:
+        """Columns that no formula gives: of objectives and of constraints, in order, each once."""
+        computed = self.costs(self.space.canonical_array(np.zeros((1, len(self.space)), dtype=np.int64)))
+        wanted = [o.column for o in self.objectives] + [c.column for c in self.constraints]
+        return [c for c in dict.fromkeys(wanted) if c not in computed]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured candidate as an algorithm is told it: its values by column, or None if measuring failed."""
+
+    genotype: Genotype
+    values: Mapping[str, float] | None
+
+
+class SearchAlgorithm(Protocol):
+    """Proposes genotypes and learns from their results."""
+
+    def ask(self, count: int) -> list[Genotype]:
+        """Up to `count` canonical genotypes that were never asked for and never told; empty if none are left."""
+        ...
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Takes results, of asked genotypes or of others that are known anyway."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """What it learnt, as JSON, for the run folder; empty for algorithms that learn nothing."""
+        ...
+
+
+class Seen:
+    """Genotypes that must not be proposed again."""
+
+    def __init__(self) -> None:
+        self._known: set[Genotype] = set()
+
+    def add(self, genotypes: Sequence[Genotype]) -> None:
+        """Marks genotypes as known."""
+        self._known.update(genotypes)
+
+    def fresh(self, genotypes: np.ndarray, count: int) -> list[Genotype]:
+        """The first `count` rows of an int array that are new, each once, and marks them as known."""
+        found: list[Genotype] = []
+        for row in genotypes:
+            genotype = tuple(int(g) for g in row)
+            if genotype not in self._known and len(found) < count:
+                self._known.add(genotype)
+                found.append(genotype)
+        return found
+
+    def sample(self, space: Space, rng: np.random.Generator, count: int) -> list[Genotype]:
+        """Draws `count` new genotypes; fewer if the space seems exhausted."""
+        found: list[Genotype] = []
+        for _ in range(20):
+            found += self.fresh(space.sample(rng, 2 * count), count - len(found))
+            if len(found) == count:
+                break
+        return found
