@@ -88,9 +88,7 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
             "folder": str(result.folder),
             "front": json.loads(result.front.to_json(orient="records")),
             "baselines": json.loads(result.baselines.to_json(orient="records")),
-            "predictors": {
-                c: {k: v for k, v in r.items() if k != "points"} for c, r in result.predictors.items()
-            },
+            "predictors": {c: {k: v for k, v in r.items() if k != "points"} for c, r in result.predictors.items()},
         }
         click.echo(json.dumps(document, indent=2))
     else:
@@ -100,7 +98,7 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
 @cli.command()
 @click.option("--model", required=True, help="Registered model to train from random weights.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
-@click.option("--epochs", type=int, help="Passes over the training data.  [default: 80]")
+@click.option("--epochs", type=int, help="Passes over the training data.  [default: 110]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
 def train(model: str, out: Path, epochs: int | None, seed: int) -> None:
     """Train a model's supernet.
@@ -135,7 +133,9 @@ def models(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        click.echo(f"{row['name']}  family {row['family']}, data {row['task']}, licence {row['license']}; {row['source']}")
+        click.echo(
+            f"{row['name']}  family {row['family']}, data {row['task']}, licence {row['license']}; {row['source']}"
+        )
 
 
 @cli.command()

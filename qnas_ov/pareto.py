@@ -14,7 +14,7 @@ def to_minimise(values: Sequence[Mapping[str, float]], objectives: Sequence[Obje
     """Objective values as an array to minimise: (n, num_objectives), maximised columns negated."""
     signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
     rows = [[float(v[o.column]) for o in objectives] for v in values]
-    return np.asarray(rows, dtype=np.float64).reshape(-1, len(objectives)) * signs
+    return np.multiply(np.asarray(rows, dtype=np.float64).reshape(-1, len(objectives)), signs)
 
 
 def is_nondominated(points: np.ndarray) -> np.ndarray:
@@ -28,6 +28,31 @@ def is_nondominated(points: np.ndarray) -> np.ndarray:
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
     return np.asarray(moocore.is_nondominated(points, keep_weakly=False), dtype=bool)
+
+
+def is_nondominated_beyond_noise(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which rows stay when differences within the noise of a measurement count as ties.
+
+    A row falls if another is at least as good everywhere, where overlapping ranges are as good as each other, and is
+    better in a column without noise, or equal there and better in the noisy ones.
+
+    Args:
+        points: Values to minimise, (n, m).
+        low: Lower ends of their ranges, (n, m); equal to `points` where there is no noise.
+        high: Upper ends.
+
+    Returns:
+        Bool array (n,); a subset of `is_nondominated`.
+    """
+    noisy = (high > low).any(axis=0)
+    keep = is_nondominated(points)
+    for a in range(len(points)):
+        for b in range(len(points)):
+            no_worse = (low[b, noisy] <= high[a, noisy]).all() and (points[b, ~noisy] <= points[a, ~noisy]).all()
+            better = (points[b, ~noisy] < points[a, ~noisy]).any() or (points[b, noisy] < points[a, noisy]).all()
+            if b != a and no_worse and better:
+                keep[a] = False
+    return keep
 
 
 def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:

@@ -7,10 +7,20 @@ import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from qnas_ov.pipeline import SearchResult
 
 _PLAIN_EVERY_S = 10.0
@@ -70,32 +80,35 @@ class TerminalProgress:
 def print_result(result: SearchResult) -> None:
     """Prints the front and the baselines, and where everything stands."""
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
     front, baselines = result.front, result.baselines
     test = next(c for c in front.columns if c.startswith("test_") and f"{c}_ci95_low" in front.columns)
     table = Table(title="Pareto front, verified on test data", title_justify="left", box=None, pad_edge=False)
-    for name in ("candidate", "test", "95% interval", "latency ms", "vs int8", "vs f32", "size MB", "int8/float", "hint"):
-        table.add_column(name, justify="left" if name == "candidate" else "right")
+    for name in ("network", "test", "95% interval", "latency ms", "vs int8", "vs f32", "MB", "int8/float", "hint"):
+        table.add_column(name, justify="left" if name == "network" else "right")
+
+    def measured(row: pd.Series) -> list[str]:
+        interval = f"{row[f'{test}_ci95_low']:.3f}-{row[f'{test}_ci95_high']:.3f}"
+        return [f"{row[test]:.4f}", interval, f"{row['latency_ms']:.3f}"]
+
     for _, row in baselines.iterrows():
-        table.add_row(
-            f"[dim]{row['baseline']}", f"{row[test]:.4f}", f"{row[f'{test}_ci95_low']:.3f}-{row[f'{test}_ci95_high']:.3f}",
-            f"{row['latency_ms']:.3f}", "", "", f"{row['size_bytes'] / 1e6:.2f}", "", "",
-        )  # fmt: skip
+        table.add_row(f"[dim]{row['baseline']}", *measured(row), "", "", f"{row['size_bytes'] / 1e6:.2f}", "", "")
     table.add_section()
     for _, row in front.iterrows():
-        table.add_row(
-            str(row["candidate"]), f"{row[test]:.4f}", f"{row[f'{test}_ci95_low']:.3f}-{row[f'{test}_ci95_high']:.3f}",
-            f"{row['latency_ms']:.3f}", f"{row['speedup_vs_int8']:.2f}x", f"{row['speedup_vs_f32']:.2f}x",
-            f"{row['size_bytes'] / 1e6:.2f}", f"{row['units_int8']}/{row['units_float']}", str(row["inference_precision"]),
-        )  # fmt: skip
+        gains = [f"{row['speedup_vs_int8']:.2f}x", f"{row['speedup_vs_f32']:.2f}x", f"{row['size_bytes'] / 1e6:.2f}"]
+        policy = [f"{row['units_int8']}/{row['units_float']}", str(row["inference_precision"])]
+        table.add_row(str(row["candidate"]), *measured(row), *gains, *policy)
     console.print(table)
     for column, record in result.predictors.items():
         scores = record["cross_validated"]
         console.print(
             f"predictor of {column}: {record['model']}, Kendall tau {scores['kendall_tau']:.3f}, "
-            f"MAPE {scores['mape']:.1%} on {scores['num_samples']} samples it had not seen"
+            f"MAPE {scores['mape']:.1%} on {scores['num_samples']} samples it had not seen",
+            soft_wrap=True,
         )
-    console.print(f"report: {result.folder / 'report.html'}")
-    console.print(f"packages: {result.folder / 'deploy'}")
+    console.print(f"report: {result.folder / 'report.html'}", soft_wrap=True)
+    console.print(f"packages: {result.folder / 'deploy'}", soft_wrap=True)
 
 
 def fail(message: str) -> None:

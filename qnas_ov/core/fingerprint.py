@@ -27,7 +27,7 @@ def digest_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         total.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
-        total.update(memoryview(array.reshape(-1).view(np.uint8)))
+        total.update(array.tobytes())
     return total.hexdigest()
 
 

@@ -43,7 +43,11 @@ class ChannelGroup:
     block: str | None
 
     def __post_init__(self) -> None:
-        if list(self.choices) != sorted(set(self.choices)) or self.choices[-1] != self.num_groups or self.choices[0] < 1:
+        if (
+            list(self.choices) != sorted(set(self.choices))
+            or self.choices[-1] != self.num_groups
+            or self.choices[0] < 1
+        ):
             raise ValueError(
                 f"choices of '{self.knob}' must ascend from at least 1 to {self.num_groups}: got {self.choices}"
             )
@@ -69,7 +73,11 @@ class DepthGroup:
     choices: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if list(self.choices) != sorted(set(self.choices)) or self.choices[-1] != len(self.blocks) or self.choices[0] < 0:
+        if (
+            list(self.choices) != sorted(set(self.choices))
+            or self.choices[-1] != len(self.blocks)
+            or self.choices[0] < 0
+        ):
             raise ValueError(f"choices of '{self.knob}' must ascend to {len(self.blocks)}: got {self.choices}")
 
 
@@ -99,11 +107,11 @@ class Elastic:
 
     def largest(self) -> dict[str, int]:
         """The architecture of the unsearched network."""
-        return {g.knob: g.choices[-1] for g in (*self.depths, *self.widths)}
+        return {k.name: int(k.choices[-1]) for k in self.knobs()}
 
     def smallest(self) -> dict[str, int]:
         """The architecture with the first choice everywhere."""
-        return {g.knob: g.choices[0] for g in (*self.depths, *self.widths)}
+        return {k.name: int(k.choices[0]) for k in self.knobs()}
 
     def skipped_blocks(self, architecture: Architecture) -> list[str]:
         """Module paths of the blocks that `architecture` leaves out."""
@@ -157,7 +165,9 @@ class Family(Protocol):
         """Loads a Hugging Face folder (`config.json`, `model.safetensors`) with its elastic dimensions."""
         ...
 
-    def subnetwork_config(self, config: dict[str, Any], architecture: Architecture) -> tuple[dict[str, Any], str | None]:
+    def subnetwork_config(
+        self, config: dict[str, Any], architecture: Architecture
+    ) -> tuple[dict[str, Any], str | None]:
         """The configuration of a subnetwork, and a note where its class cannot express the widths."""
         ...
 

@@ -48,10 +48,9 @@ class ViTFamily:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = transformers.ViTForImageClassification(_hf_config(config))
-        side = config["image_size"] // config["patch_size"]
-        with torch.no_grad():
-            embeddings = model.vit.embeddings
-            embeddings.position_embeddings[0, 1:] = sine_cosine_positions(side, config["hidden_size"])
+            side, embeddings = config["image_size"] // config["patch_size"], model.vit.embeddings
+            with torch.no_grad():
+                embeddings.position_embeddings[0, 1:] = sine_cosine_positions(side, config["hidden_size"])
             # A patch must weigh as much as its position, or training stays at chance for long.
             torch.nn.init.normal_(embeddings.patch_embeddings.projection.weight, std=1.0 / config["patch_size"])
         return _supernet(model, config)
@@ -75,7 +74,9 @@ class ViTFamily:
         supernet.preprocessor = json.loads(processor.read_text()) if processor.exists() else None
         return supernet
 
-    def subnetwork_config(self, config: dict[str, Any], architecture: Architecture) -> tuple[dict[str, Any], str | None]:
+    def subnetwork_config(
+        self, config: dict[str, Any], architecture: Architecture
+    ) -> tuple[dict[str, Any], str | None]:
         """The configuration of a subnetwork.
 
         transformers' ViT has one feed-forward width for all layers and always `hidden_size` attention channels, so
@@ -164,6 +165,12 @@ MODELS.add(
         source="shipped with qnas-ov, trained by `qnas-ov train --model digits-vit`",
         license="Apache-2.0",
         task="digits",
-        defaults={"evaluations": 90, "population": 36, "inner_evaluations": 4000, "latency_seconds": 0.2, "front_size": 14},
+        defaults={
+            "evaluations": 90,
+            "population": 36,
+            "inner_evaluations": 4000,
+            "latency_seconds": 0.2,
+            "front_size": 14,
+        },
     ),
 )

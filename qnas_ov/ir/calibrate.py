@@ -1,4 +1,4 @@
-"""The bank: NNCF's SmoothQuant, statistics, quantizer ranges and bias corrections, collected once for the largest network.
+"""The bank: NNCF's statistics, quantizer ranges and bias corrections, collected once for the largest network.
 
 This is the only module that uses NNCF's internals (they carry no promise, so nncf's minor version is pinned): the
 public `nncf.quantize` cannot say which operations share quantizers, nor hand out the float network after SmoothQuant,
@@ -21,7 +21,7 @@ import openvino as ov
 
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.fingerprint import digest_arrays, digest_json
-from qnas_ov.ir.graph import is_constant_input, nodes_by_name
+from qnas_ov.ir.graph import is_constant_input, module_path, nodes_by_name
 from qnas_ov.ir.store import atomic_folder, save_ir
 from qnas_ov.ir.units import PrecisionUnit, RawUnit, name_units
 
@@ -52,16 +52,14 @@ class Bank:
 
 
 def bank_digest(model: ov.Model, samples: Sequence[Sample], *, transformer: bool) -> str:
-    """Digest of all that determines a bank."""
-    constants = {
-        n.get_friendly_name(): np.asarray(n.data) for n in model.get_ops() if n.get_type_name() == "Constant" and n.data.size
-    }
-    structure = [(n.get_friendly_name(), n.get_type_name()) for n in model.get_ordered_ops()]
+    """Digest of all that determines a bank; two exports of the same network agree, though they number nodes anew."""
+    nodes = model.get_ordered_ops()
+    constants = {str(i): np.asarray(n.data) for i, n in enumerate(nodes) if n.get_type_name() == "Constant"}
     return digest_json(
         {
             "format": BANK_FORMAT,
             "weights": digest_arrays(constants),
-            "structure": structure,
+            "structure": [(n.get_type_name(), module_path(n.get_friendly_name())) for n in nodes],
             "samples": [digest_arrays(s) for s in samples],
             "transformer": transformer,
             "versions": {p: metadata.version(p) for p in ("nncf", "openvino")},
@@ -144,7 +142,9 @@ def _find_units(smoothed: ov.Model, int8: ov.Model) -> list[RawUnit]:
     groups = ranker.find_groups_of_quantizers_to_rank(build_graph(int8))
     order = {n.get_friendly_name(): i for i, n in enumerate(smoothed.get_ordered_ops())}
     raw = [
-        RawUnit([n.node_name for n in g.operations], [n.node_name for n in g.quantizers]) for g in groups if g.operations
+        RawUnit([n.node_name for n in g.operations], [n.node_name for n in g.quantizers])
+        for g in groups
+        if g.operations
     ]
     for unit in raw:
         unit.operations.sort(key=lambda name: order[name])
@@ -155,12 +155,18 @@ def _attach_constants(raw: list[RawUnit], smoothed: ov.Model, int8: ov.Model) ->
     """Notes for every unit which activation quantizers remain after compression, and its weights and changed biases."""
     float_nodes, int8_nodes = nodes_by_name(smoothed), nodes_by_name(int8)
     for unit in raw:
-        unit.quantizers = [n for n in unit.quantizers if n in int8_nodes and int8_nodes[n].get_type_name() == "FakeQuantize"]
+        unit.quantizers = [
+            n for n in unit.quantizers if n in int8_nodes and int8_nodes[n].get_type_name() == "FakeQuantize"
+        ]
         for name in unit.operations:
             node = float_nodes[name]
             for port in node.inputs():
                 source = port.get_source_output()
-                if is_constant_input(port) and source.get_element_type().is_real() and len(source.get_partial_shape()) > 1:
+                if (
+                    is_constant_input(port)
+                    and source.get_element_type().is_real()
+                    and len(source.get_partial_shape()) > 1
+                ):
                     unit.weights.append((name, port.get_index()))
             for reader in node.output(0).get_target_inputs():
                 add = reader.get_node()

@@ -136,7 +136,11 @@ class _Trace:
         if node.get_type_name() == "MatMul":
             rank = len(node.input(1).get_partial_shape())
             transposed = bool(node.get_attributes()["transpose_b"])
-            axis = -rank + (0 if output_side == transposed else 1) if rank == 2 else (-2 if output_side == transposed else -1)
+            axis = (
+                -rank + (0 if output_side == transposed else 1)
+                if rank == 2
+                else (-2 if output_side == transposed else -1)
+            )
         else:
             rank = len(node.input(1).get_partial_shape())
             axis = -rank + (0 if output_side else 1)

@@ -92,8 +92,6 @@ def build_cost_model(
     """
     terms: dict[_Term, list[float]] = defaultdict(lambda: [0.0, 0.0])
     factory = _TermFactory(elastic, plan)
-    full = {g.knob: g.num_groups for g in elastic.widths}
-    factory.full = full
     _add_size(terms, factory, smoothed, int8, units)
     _add_macs(terms, factory, int8, units)
     _add_params(terms, factory, source)
@@ -139,12 +137,23 @@ def _leaves(model: ov.Model) -> list[tuple[str, int, ov.Node, str]]:
                 for reader, constant in constant_leaves(port):
                     if constant.get_friendly_name() not in seen:
                         seen.add(constant.get_friendly_name())
-                        found.append((node.get_friendly_name(), port.get_index(), constant, reader.get_node().get_friendly_name()))
+                        found.append(
+                            (
+                                node.get_friendly_name(),
+                                port.get_index(),
+                                constant,
+                                reader.get_node().get_friendly_name(),
+                            )
+                        )
     return found
 
 
 def _add_size(
-    terms: dict[_Term, list[float]], factory: _TermFactory, smoothed: ov.Model, int8: ov.Model, units: tuple[PrecisionUnit, ...]
+    terms: dict[_Term, list[float]],
+    factory: _TermFactory,
+    smoothed: ov.Model,
+    int8: ov.Model,
+    units: tuple[PrecisionUnit, ...],
 ) -> None:
     weight_unit = {place: u.knob for u in units for place in u.weights}
     range_unit = {name: u.knob for u in units for name in u.quantizers}
@@ -162,7 +171,9 @@ def _add_size(
             terms[factory.term(name, knobs, unit, "size_bytes")][1] += constant.data.nbytes
 
 
-def _add_macs(terms: dict[_Term, list[float]], factory: _TermFactory, int8: ov.Model, units: tuple[PrecisionUnit, ...]) -> None:
+def _add_macs(
+    terms: dict[_Term, list[float]], factory: _TermFactory, int8: ov.Model, units: tuple[PrecisionUnit, ...]
+) -> None:
     unit_of = {name: u.knob for u in units for name in u.operations}
     single = int8.clone()
     single.reshape({p: ov.PartialShape([1, *list(p.get_partial_shape())[1:]]) for p in single.inputs})
@@ -191,10 +202,10 @@ def node_macs(node: ov.Node) -> int:
     output = int(np.prod(node.get_output_shape(0)))
     if kind == "MatMul":
         shape = node.get_input_shape(0)
-        return output * shape[-2 if node.get_attributes()["transpose_a"] else -1]
+        return output * int(shape[-2 if node.get_attributes()["transpose_a"] else -1])
     if kind == "ScaledDotProductAttention":
         query, key = node.get_input_shape(0), node.get_input_shape(1)
-        return int(np.prod(query)) * key[-2] + output * key[-2]
+        return (int(np.prod(query)) + output) * int(key[-2])
     weights = node.get_input_shape(1)
     per_output = weights[1:] if kind == "Convolution" else weights[2:]
     return output * int(np.prod(per_output))

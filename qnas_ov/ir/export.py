@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 import openvino as ov
@@ -18,8 +19,14 @@ def export_supernet(supernet: Supernet) -> ov.Model:
     """
     example = {s.name: torch.zeros((1, *s.shape), dtype=getattr(torch, s.dtype)) for s in supernet.inputs}
     shapes = [(s.name, ov.PartialShape([-1, *s.shape])) for s in supernet.inputs]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer warns of Python branches that this network never takes
-        model = ov.convert_model(supernet.model.eval(), example_input=example, input=shapes)
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the tracer reads every attribute, of which some warn
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the tracer warns of Python branches that this network never takes
+            model = ov.convert_model(supernet.model.eval(), example_input=example, input=shapes)
+    finally:
+        logger.setLevel(level)
     model.outputs[0].get_tensor().set_names({supernet.output})
     return model

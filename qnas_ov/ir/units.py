@@ -5,7 +5,6 @@ A unit is keyed by its logical block, not by a node's name, so that it means the
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -115,6 +114,7 @@ def _next_is_index(labels: list[str], prefix: str) -> bool:
 def _join(labels: list[str]) -> str:
     if len(labels) == 1:
         return labels[0]
-    common = os.path.commonprefix(labels)
-    common = common[: max(common.rfind("."), common.rfind("/")) + 1]
+    first, last = min(labels), max(labels)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    common = first[: max(first.rfind(".", 0, same), first.rfind("/", 0, same)) + 1]
     return common + "+".join(label[len(common) :] for label in labels)

@@ -3,13 +3,14 @@
 from qnas_ov.measure.accuracy import predict_outputs
 from qnas_ov.measure.device import check_device, describe_machine, inference_precisions
 from qnas_ov.measure.latency import Latency, LatencyMeter, LatencyRun, benchmark_app_arguments, run_benchmark_app
-from qnas_ov.measure.precision import realised_precisions, unit_precision
+from qnas_ov.measure.precision import RealisedPrecisions, realised_precisions
 from qnas_ov.measure.size import measure_size
 
 __all__ = [
     "Latency",
     "LatencyMeter",
     "LatencyRun",
+    "RealisedPrecisions",
     "benchmark_app_arguments",
     "check_device",
     "describe_machine",
@@ -18,5 +19,4 @@ __all__ = [
     "predict_outputs",
     "realised_precisions",
     "run_benchmark_app",
-    "unit_precision",
 ]

@@ -25,7 +25,9 @@ def check_device(name: str) -> str:
     """
     devices = ov.Core().available_devices
     if name.upper() not in {d.upper() for d in devices}:
-        raise InputError(f"device '{name}' is not available: this machine has {', '.join(devices)}; choose one of these")
+        raise InputError(
+            f"device '{name}' is not available: this machine has {', '.join(devices)}; choose one of these"
+        )
     return name.upper()
 
 

@@ -139,7 +139,9 @@ class Evaluator:
         values |= {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}
         return values, {**details, **candidate.to_json(), "build_seconds": round(build_seconds, 4)}
 
-    def measure_ir(self, model: ov.Model, name: str, inference_precision: str) -> tuple[dict[str, float], dict[str, Any]]:
+    def measure_ir(
+        self, model: ov.Model, name: str, inference_precision: str
+    ) -> tuple[dict[str, float], dict[str, Any]]:
         """Accuracy on the validation split, latency and size of an IR."""
         path = save_ir(model, self._work / f"{name}.xml")
         try:
@@ -157,7 +159,7 @@ class Evaluator:
         return values, {"latency": record, "topology_bytes": sizes["topology_bytes"]}
 
     def baselines(self) -> list[Baseline]:
-        """The unsearched network in floating point and all-INT8, under every inference precision of the search's CPU."""
+        """The unsearched network in floating point and all-INT8, under every inference precision of the device."""
         largest = self._network.supernet.elastic.largest()
         found = []
         for precision in reversed(self._setup.baseline_precisions):
@@ -184,5 +186,9 @@ class Evaluator:
             return values | {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}, details
 
         return self._recorder.once(
-            "baseline", {"baseline": baseline.name}, candidate=baseline.name, genotype=baseline.genotype, measure=measure
+            "baseline",
+            {"baseline": baseline.name},
+            candidate=baseline.name,
+            genotype=baseline.genotype,
+            measure=measure,
         )

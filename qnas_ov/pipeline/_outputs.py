@@ -101,7 +101,10 @@ def write_run(
     for name in front["candidate"]:
         values = front[front["candidate"] == name].iloc[0].to_dict()
         write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine)
-    write_text(path / "report.html", render_page(_view(setup, network, machine, evaluations, front, baselines, by_name, predictors)))
+    write_text(
+        path / "report.html",
+        render_page(_view(setup, network, machine, evaluations, front, baselines, by_name, predictors)),
+    )
     write_text(path / "pareto.csv", front.to_csv(index=False))
 
 
@@ -115,7 +118,12 @@ def space_record(network: Network) -> dict[str, Any]:
 
 
 def write_candidate(
-    target: Path, verified: Verified, values: Mapping[str, Any], setup: Setup, network: Network, machine: Mapping[str, Any]
+    target: Path,
+    verified: Verified,
+    values: Mapping[str, Any],
+    setup: Setup,
+    network: Network,
+    machine: Mapping[str, Any],
 ) -> None:
     """Packages one candidate of the front."""
     finalist = verified.finalist

@@ -61,7 +61,8 @@ def check_resumable(folder: Path, stored: Recipe | None, given: Mapping[str, Any
     if differing:
         listed = ", ".join(f"{k} (the run has {_plain(known[k])!r}, given {_plain(v)!r})" for k, v in differing.items())
         raise RunFolderError(
-            f"--resume must keep the settings '{folder}' was started with: {listed}; leave these out, or choose another --out"
+            f"--resume must keep the settings '{folder}' was started with: {listed}; "
+            "leave these out, or choose another --out"
         )
 
 

@@ -1,4 +1,4 @@
-"""From settings to what a search works on; every error of the user's settings is found here, before anything is written."""
+"""From settings to what a search works on; every error of the settings is found here, before anything is written."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def check_size_limit(setup: Setup, network: Network) -> None:
     size = float(network.builder.compute_costs(np.array([smallest]))["size_bytes"][0]) / 1e6
     if size > limit:
         raise InputError(
-            f"no candidate meets --max-size-mb {limit:g}: the smallest one has {size:.3f} MB; raise the limit to at least that"
+            f"no candidate meets --max-size-mb {limit:g}: the smallest one has {size:.3f} MB; "
+            "raise the limit to at least that"
         )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Evaluation
@@ -73,7 +72,7 @@ def run_search(
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
         verifier = Verifier(setup, network, evaluator, recorder, folder.work)
         verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
-        table = front_table(verified, verified_baselines, setup.objectives, constraints, setup.task.metric.column)
+        table = front_table(verified, verified_baselines, setup.objectives, constraints)
         write_run(
             folder,
             setup=setup,
@@ -207,5 +206,3 @@ def describe(evaluation: Evaluation) -> str:
         f"{evaluation.candidate} {accuracy:.4f}, {evaluation.values['latency_ms']:.3f} ms, "
         f"{evaluation.values['size_bytes'] / 1e6:.2f} MB"
     )
-
-

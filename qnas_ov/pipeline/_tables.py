@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from qnas_ov.core.errors import ConstraintError
 from qnas_ov.core.records import Evaluation, Objective
 from qnas_ov.ir import FLOAT, INT8
-from qnas_ov.pareto import is_nondominated, spread_subset, to_minimise
+from qnas_ov.pareto import is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
 from qnas_ov.pipeline._verify import Verified, paired_p_value
 from qnas_ov.search import Constraint
 
@@ -46,7 +46,9 @@ def binding_message(measured: Sequence[Evaluation], constraints: Sequence[Constr
         return max(values) if constraint.at_least else min(values)
 
     def bound(constraint: Constraint) -> str:
-        return f"{constraint.option} ({constraint.column} {'>=' if constraint.at_least else '<='} {constraint.limit:.6g})"
+        return (
+            f"{constraint.option} ({constraint.column} {'>=' if constraint.at_least else '<='} {constraint.limit:.6g})"
+        )
 
     for constraint in constraints:
         if not any(constraint.met(e.values) for e in measured):
@@ -72,11 +74,11 @@ def front_table(
     baselines: Sequence[Verified],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
-    metric: str,
 ) -> pd.DataFrame:
     """The non-dominated set of what was verified, with speed-ups, sizes and paired tests against the baselines.
 
-    A baseline that is a candidate of the space competes like any other. "int8" in a column name is the fastest all-INT8 baseline; "f32" the float baseline under the f32 hint.
+    A baseline that is a candidate of the space competes like any other, and latencies whose ranges overlap are ties. In
+    column names "int8" is the fastest all-INT8 baseline and "f32" the float baseline under the f32 hint.
 
     Raises:
         ConstraintError: If verification moved every candidate over a limit.
@@ -87,7 +89,8 @@ def front_table(
         as_measured = [Evaluation(v.finalist.name, "final", v.finalist.name, (), "ok", v.values) for v in competing]
         raise ConstraintError(binding_message(as_measured, constraints) if as_measured else "no finalist was measured")
     points = to_minimise([v.values for v in kept], objectives)
-    front = [v for v, good in zip(kept, is_nondominated(points), strict=True) if good]
+    low, high = (to_minimise([_range_end(v.values, end) for v in kept], objectives) for end in ("low", "high"))
+    front = [v for v, good in zip(kept, is_nondominated_beyond_noise(points, low, high), strict=True) if good]
     int8 = min((b for b in baselines if b.finalist.name.startswith("int8-")), key=lambda b: b.values["latency_ms"])
     f32 = next(b for b in baselines if b.finalist.name == "float-f32")
     bf16 = next((b for b in baselines if b.finalist.name == "float-bf16"), None)
@@ -105,6 +108,10 @@ def front_table(
         row |= describe(v)
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _range_end(values: Mapping[str, float], end: str) -> dict[str, float]:
+    return {**values, "latency_ms": values[f"latency_ms_{end}"]}
 
 
 def describe(verified: Verified) -> dict[str, object]:

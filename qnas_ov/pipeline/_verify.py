@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 from qnas_ov.core.progress import Progress
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import Candidate, save_ir
-from qnas_ov.measure import measure_size, realised_precisions, unit_precision
+from qnas_ov.measure import measure_size, realised_precisions
 from qnas_ov.pipeline._evaluate import Baseline, Evaluator, Recorder
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
@@ -133,14 +133,14 @@ class Verifier:
     def _realised(self, finalist: Finalist) -> dict[str, str]:
         if finalist.candidate is None:
             return {}
-        kernels = realised_precisions(
+        realised = realised_precisions(
             finalist.path,
             device=self._setup.recipe.device,
             inference_precision=finalist.inference_precision,
             shapes=self._network.shapes,
         )
         units = {u.key: u for u in self._network.bank.units}
-        return {key: unit_precision(kernels, units[key].operations) for key in finalist.candidate.policy}
+        return {key: realised.of(units[key].operations) for key in finalist.candidate.policy}
 
     def _time(self, finalist: Finalist, number: int) -> Evaluation:
         def measure() -> tuple[dict[str, float], dict[str, Any]]:

@@ -27,7 +27,7 @@ def _layout(figure: go.Figure, x: str, y: str, height: int = 440) -> go.Figure:
 
 
 def front_plot(evaluations: pd.DataFrame, front: pd.DataFrame, baselines: pd.DataFrame, metric: str) -> go.Figure:
-    """Accuracy on test data over latency: the front and the baselines; what the search saw stands behind, on validation."""
+    """Accuracy over latency: the front and the baselines on test data, before what the search saw."""
     figure = go.Figure()
     seen = evaluations[(evaluations["stage"] == "search") & (evaluations["status"] == "ok")]
     test = f"test_{metric}"
@@ -102,13 +102,12 @@ def policy_plot(candidates: Sequence[str], policies: Sequence[Mapping[str, str]]
             colorscale=sorted(scale), showscale=False, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
         )
     )  # fmt: skip
-    figure = _layout(figure, "", "", height=180 + 26 * len(candidates))
-    figure.update_xaxes(tickangle=-60, tickfont={"size": 9})
-    figure.update_yaxes(autorange="reversed")
-    return figure
+    return _rows(figure, len(candidates), labels=230)
 
 
-def width_plot(candidates: Sequence[str], architectures: Sequence[Mapping[str, int]], largest: Mapping[str, int]) -> go.Figure:
+def width_plot(
+    candidates: Sequence[str], architectures: Sequence[Mapping[str, int]], largest: Mapping[str, int]
+) -> go.Figure:
     """How much of every width each front candidate keeps, in percent of the unsearched network."""
     knobs = [k for k in largest if "." in k]
     grid = [[100.0 * a[k] / largest[k] if k in a else None for k in knobs] for a in architectures]
@@ -119,7 +118,13 @@ def width_plot(candidates: Sequence[str], architectures: Sequence[Mapping[str, i
             colorbar={"title": "% kept", "thickness": 12}, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
         )
     )  # fmt: skip
-    figure = _layout(figure, "", "", height=160 + 26 * len(candidates))
-    figure.update_xaxes(tickangle=-60, tickfont={"size": 9})
-    figure.update_yaxes(autorange="reversed")
+    return _rows(figure, len(candidates), labels=90)
+
+
+def _rows(figure: go.Figure, count: int, *, labels: int) -> go.Figure:
+    """Lays out a picture of one row per candidate, with `labels` pixels for the names of the columns."""
+    figure = _layout(figure, "", "", height=60 + labels + 26 * count)
+    figure.update_layout(margin={"b": labels})
+    figure.update_xaxes(tickangle=-60, tickfont={"size": 9}, automargin=False)
+    figure.update_yaxes(autorange="reversed", dtick=1)
     return figure

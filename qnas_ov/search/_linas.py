@@ -108,7 +108,11 @@ class LinasSearch:
         space, size = self._problem.space, self._settings.population
         measured = [r for r in self._results if r.values is not None]
         signs = [-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives]
-        rows = [[s * r.values[o.column] for s, o in zip(signs, self._problem.objectives, strict=True)] for r in measured if r.values]
+        rows = [
+            [s * r.values[o.column] for s, o in zip(signs, self._problem.objectives, strict=True)]
+            for r in measured
+            if r.values
+        ]
         front = [r.genotype for r, good in zip(measured, is_nondominated(np.array(rows)), strict=True) if good]
         chosen = np.array(front[:size], dtype=np.int64)
         return np.concatenate([chosen, space.sample(self._rng, size - len(chosen))])

@@ -47,16 +47,20 @@ class NSGA2Search:
             if self._pending:
                 asked, self._pending = self._pending[:count], self._pending[count:]
                 return asked
-            self._advance()
+            if not self._advance():
+                break
         return self._seen.sample(self._problem.space, self._rng, count)
 
-    def _advance(self) -> None:
-        """Closes the generation once all its members are told, and breeds the next."""
+    def _advance(self) -> bool:
+        """Closes the generation once its members are told, and breeds the next; False if nothing new can be bred."""
         if self._generation is not None:
             self._evaluate(self._generation)
             self._algorithm.tell(infills=self._generation)
         self._generation = self._algorithm.ask()
+        if self._generation is None:
+            return False
         self._pending = self._seen.fresh(np.asarray(self._generation.get("X"), dtype=np.int64), len(self._generation))
+        return True
 
     def _evaluate(self, generation: Population) -> None:
         genotypes = [tuple(int(g) for g in x) for x in generation.get("X")]
@@ -71,7 +75,9 @@ class NSGA2Search:
                 violations.append(
                     [float(c.violation(np.array([values[c.column]]))[0]) for c in self._problem.constraints]
                 )
-        static = StaticProblem(self._pymoo_problem, F=np.array(rows), **({"G": np.array(violations)} if violations[0] else {}))
+        static = StaticProblem(
+            self._pymoo_problem, F=np.array(rows), **({"G": np.array(violations)} if violations[0] else {})
+        )
         self._algorithm.evaluator.eval(static, generation)
 
     def tell(self, results: Sequence[Result]) -> None:

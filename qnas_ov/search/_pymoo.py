@@ -19,7 +19,7 @@ Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Canonical genotypes (n, num_knobs) -> objectives to minimise (n, m), constraint violations (n, k)."""
 
 
-class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
+class GeneMutation(Mutation):
     """Gives a gene another of its choices.
 
     Every offspring changes: the number of genes is one plus a binomial draw with a mean of one, among the genes that
@@ -42,7 +42,7 @@ class GeneMutation(Mutation):  # type: ignore[misc]  # pymoo has no types
         return X
 
 
-class CanonicalRepair(Repair):  # type: ignore[misc]
+class CanonicalRepair(Repair):
     """Makes offspring canonical, so that pymoo's duplicate elimination sees equal networks as equal."""
 
     def __init__(self, space: Space) -> None:
@@ -53,7 +53,7 @@ class CanonicalRepair(Repair):  # type: ignore[misc]
         return self._space.canonical_array(np.asarray(X, dtype=np.int64))
 
 
-class GenotypeProblem(Problem):  # type: ignore[misc]
+class GenotypeProblem(Problem):
     """A vectorised pymoo problem over genotypes."""
 
     def __init__(self, space: Space, *, num_objectives: int, num_constraints: int, evaluate: Evaluate | None) -> None:

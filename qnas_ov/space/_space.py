@@ -32,7 +32,9 @@ class Space:
         for i, knob in enumerate(self.knobs):
             if knob.active_if is not None:
                 owner = self._index[knob.active_if.knob]
-                enough = [j for j, value in enumerate(self.knobs[owner].choices) if int(value) >= knob.active_if.at_least]
+                enough = [
+                    j for j, value in enumerate(self.knobs[owner].choices) if int(value) >= knob.active_if.at_least
+                ]
                 conditions.append((i, owner, min(enough) if enough else len(self.knobs[owner].choices)))
         self._conditions = np.array(conditions, dtype=np.int64).reshape(-1, 3)
 

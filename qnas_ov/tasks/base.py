@@ -42,7 +42,7 @@ class Metric:
 
 def top1(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """1.0 where the largest output is the label, else 0.0: float array (n,)."""
-    return (outputs.argmax(axis=1) == labels).astype(np.float64)
+    return np.asarray(outputs.argmax(axis=1) == labels, dtype=np.float64)
 
 
 TOP1 = Metric("accuracy_top1", top1)

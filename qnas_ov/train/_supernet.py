@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from qnas_ov.core.errors import QnasError
-from qnas_ov.families import Supernet
+from qnas_ov.families import Architecture, Supernet
 from qnas_ov.space import Space
 from qnas_ov.tasks import Split
 from qnas_ov.train._masking import ElasticControl
@@ -39,8 +39,8 @@ class TrainSettings:
         seed: Seed of everything random.
     """
 
-    epochs: int = 80
-    batch_size: int = 64
+    epochs: int = 110
+    batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1
@@ -68,9 +68,9 @@ def augment_images(images: torch.Tensor, generator: torch.Generator) -> torch.Te
     cos, sin = angle.cos() * scale, angle.sin() * scale
     shift = 2.2 / images.shape[-1]
     theta = torch.stack([cos, -sin, dx * shift, sin, cos, dy * shift], dim=1).view(count, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     background = images.amin()
-    sampled = F.grid_sample(images - background, grid, padding_mode="zeros", align_corners=False) + background
+    sampled = functional.grid_sample(images - background, grid, padding_mode="zeros", align_corners=False) + background
     return sampled + 0.08 * torch.randn(images.shape, generator=generator)
 
 
@@ -113,15 +113,16 @@ def train_supernet(
             optimizer.zero_grad(set_to_none=True)
             control.reset()
             logits = model(**inputs).logits
-            loss = F.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+            loss = functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
             loss.backward()
             teacher = logits.detach().softmax(1)
             sampled = [space.decode(g) for g in space.sample(rng, settings.num_random)]
-            for architecture in (supernet.elastic.smallest(), *sampled):
-                control.set({k: int(v) for k, v in architecture.items()})
+            students: list[Architecture] = [{k: int(v) for k, v in values.items()} for values in sampled]
+            for architecture in (supernet.elastic.smallest(), *students):
+                control.set(architecture)
                 student = model(**inputs).logits
-                hard = F.cross_entropy(student, targets, label_smoothing=settings.label_smoothing)
-                soft = F.kl_div(student.log_softmax(1), teacher, reduction="batchmean")
+                hard = functional.cross_entropy(student, targets, label_smoothing=settings.label_smoothing)
+                soft = functional.kl_div(student.log_softmax(1), teacher, reduction="batchmean")
                 (soft_weight * soft + (1 - soft_weight) * hard).backward()
             if not torch.isfinite(loss):
                 raise QnasError(f"the loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate")
@@ -129,9 +130,9 @@ def train_supernet(
             optimizer.step()
             schedule.step()
             losses.append(loss.item())
+        control.reset()
         if on_epoch is not None:
             on_epoch(TrainProgress(epoch + 1, settings.epochs, float(np.mean(losses))))
-    control.reset()
     model.eval()
 
 

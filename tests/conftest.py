@@ -1,0 +1,97 @@
+"""Tiny real networks, and a cache of banks that belongs to the test session."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from qnas_ov.families import FAMILIES, MODELS, Supernet
+from qnas_ov.ir import Bank, CandidateBuilder, export_supernet, load_or_build_bank
+from qnas_ov.pipeline._setup import calibration_samples
+from qnas_ov.tasks import TASKS, Task
+
+TINY_VIT = {
+    "architectures": ["ViTForImageClassification"],
+    "model_type": "vit",
+    "image_size": 8,
+    "patch_size": 2,
+    "num_channels": 1,
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 3,
+    "intermediate_size": 96,
+    "hidden_act": "gelu",
+    "num_labels": 10,
+    "qnas_ov": {"depth": [1, 2, 3], "heads": [1, 2, 3], "ffn": [32, 64, 96]},
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every test, and every process a test starts, keeps its banks in one folder of this session."""
+    folder = tmp_path_factory.mktemp("cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(folder))
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def digits() -> Task:
+    return TASKS.get("digits")()
+
+
+def randomise(supernet: Supernet, seed: int = 0) -> Supernet:
+    """Gives biases and norms values of their own: zeros and ones would be folded away."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in supernet.model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            else:
+                parameter *= 3.0
+    return supernet
+
+
+@pytest.fixture(scope="session")
+def tiny_supernet() -> Supernet:
+    return randomise(FAMILIES.get("vit").build(copy.deepcopy(TINY_VIT), seed=0))
+
+
+@pytest.fixture(scope="session")
+def digits_supernet() -> Supernet:
+    """The shipped, trained network."""
+    return FAMILIES.get("vit").load(MODELS.get("digits-vit").folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_bank(tiny_supernet: Supernet, digits: Task, session_cache: Path) -> Bank:
+    model = export_supernet(tiny_supernet)
+    return load_or_build_bank(model, calibration_samples(digits), transformer=True, cache=session_cache / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_builder(tiny_supernet: Supernet, tiny_bank: Bank) -> CandidateBuilder:
+    return CandidateBuilder(tiny_bank, tiny_supernet.elastic, inference_precisions=("bf16", "f32"), transformer=True)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tiny_checkpoint(tiny_supernet: Supernet, tmp_path: Path) -> Path:
+    """The tiny network as a Hugging Face folder."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TINY_VIT))
+    save_file({k: v.contiguous() for k, v in tiny_supernet.model.state_dict().items()}, folder / "model.safetensors")
+    return folder

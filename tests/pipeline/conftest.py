@@ -1,0 +1,38 @@
+"""A model that searches in seconds: the tiny network, registered for the tests only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from conftest import TINY_VIT
+from safetensors.torch import save_file
+
+from qnas_ov.families import MODELS, ModelEntry, Supernet
+from qnas_ov.pipeline import SearchResult, run_search
+
+QUICK = {
+    "model": "tiny-vit",
+    "evaluations": 14,
+    "population": 6,
+    "inner_evaluations": 200,
+    "front_size": 4,
+    "latency_seconds": 0.02,
+    "final_rounds": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_supernet: Supernet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("tiny-model")
+    (folder / "config.json").write_text(json.dumps(TINY_VIT))
+    save_file({k: v.contiguous() for k, v in tiny_supernet.model.state_dict().items()}, folder / "model.safetensors")
+    MODELS.add("tiny-vit", ModelEntry("tiny-vit", "vit", folder, "made by the tests", "Apache-2.0", "digits"))
+    yield "tiny-vit"
+    del MODELS._entries["tiny-vit"]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
+    return run_search(QUICK, out=tmp_path_factory.mktemp("runs") / "finished")

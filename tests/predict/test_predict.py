@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qnas_ov.ir import CandidateBuilder
+from qnas_ov.predict import FeatureMap, fit_predictor, score
+
+
+def test_scores_of_known_vectors() -> None:
+    s = score(np.array([1.0, 2.0, 4.0]), np.array([1.1, 1.8, 4.0]))
+    assert s.kendall_tau == pytest.approx(1.0)
+    assert s.mape == pytest.approx((0.1 + 0.1 + 0.0) / 3)
+    assert score(np.ones(5), np.arange(5.0)).kendall_tau == 0.0
+
+
+def test_a_cost_driven_target_is_learnt_and_noise_is_not(tiny_builder: CandidateBuilder, rng) -> None:
+    genotypes = tiny_builder.space.sample(rng, 60)
+    features = FeatureMap(tiny_builder.space, tiny_builder.compute_costs)(genotypes)
+    costs = tiny_builder.compute_costs(genotypes)
+    latency = 0.1 + 2e-7 * costs["macs"] + 3e-7 * (costs["macs"] - costs["macs_int8"])
+    learnt = fit_predictor(features, latency, seed=0)
+    assert learnt.cross_validated.kendall_tau > 0.9
+    assert learnt.cross_validated.mape < 0.05
+    # Scores are of unseen samples: pure noise must not look predictable.
+    assert abs(fit_predictor(features, rng.random(60), seed=0).cross_validated.kendall_tau) < 0.4
+
+
+def test_features_change_with_every_active_gene(tiny_builder: CandidateBuilder, rng) -> None:
+    space = tiny_builder.space
+    features = FeatureMap(space, tiny_builder.compute_costs)
+    base = space.canonical_array(np.array([space.num_choices - 1]))
+    for column in range(len(space)):
+        other = base.copy()
+        other[0, column] = 0
+        assert not np.array_equal(features(space.canonical_array(other)), features(base)), space.knobs[column].name

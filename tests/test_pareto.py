@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qnas_ov.core.records import resolve_objectives
+from qnas_ov.pareto import hypervolume, is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
+
+
+def test_front_of_a_known_set() -> None:
+    points = np.array([[1.0, 4.0], [2.0, 2.0], [3.0, 3.0], [4.0, 1.0], [2.0, 2.0]])
+    assert is_nondominated(points).tolist() == [True, True, False, True, False]
+    assert hypervolume(points, np.array([5.0, 5.0])) == pytest.approx(4 + 6 + 1)
+
+
+def test_nan_is_refused_at_the_door() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        is_nondominated(np.array([[1.0, np.nan], [2.0, 2.0]]))
+
+
+def test_the_sign_is_flipped_once() -> None:
+    objectives = resolve_objectives(("accuracy", "latency"), metric="top1")
+    points = to_minimise([{"top1": 0.9, "latency_ms": 2.0}], objectives)
+    assert points.tolist() == [[-0.9, 2.0]]
+
+
+def test_differences_within_the_noise_are_ties() -> None:
+    # Latency and size: the second is faster within the noise but larger; the third is really faster.
+    points = np.array([[1.00, 10.0], [0.98, 20.0], [0.50, 20.0]])
+    low = points - np.array([0.05, 0.0])
+    high = points + np.array([0.05, 0.0])
+    assert is_nondominated(points).tolist() == [True, False, True]
+    assert is_nondominated_beyond_noise(points[:2], low[:2], high[:2]).tolist() == [True, False]
+    assert is_nondominated_beyond_noise(points, low, high).tolist() == [True, False, True]
+
+
+def test_of_two_equal_networks_the_faster_stays() -> None:
+    points = np.array([[1.00, 10.0], [0.99, 10.0]])
+    width = np.array([0.05, 0.0])
+    assert is_nondominated_beyond_noise(points, points - width, points + width).tolist() == [False, True]
+
+
+def test_a_spread_subset_keeps_the_extremes() -> None:
+    x = np.linspace(0, 1, 41)
+    points = np.column_stack([x, (1 - x) ** 2])
+    chosen = spread_subset(points, 5)
+    assert len(chosen) == 5
+    assert {0, 40} <= set(chosen)
+    assert np.diff(x[chosen]).max() < 0.6
