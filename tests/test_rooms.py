@@ -13,13 +13,13 @@ FLOORS = {
     "core": 0,
     "space": 1, "pareto": 1, "journal": 1, "recipe": 1,
     "families": 2, "tasks": 2, "predict": 2, "train": 2,
-    "ir": 3, "measure": 3, "search": 3, "deploy": 3, "report": 3,
+    "ir": 3, "measure": 3, "algorithms": 3, "deploy": 3, "report": 3,
     "pipeline": 4,
     "cli": 5, "terminal": 5, "doctor": 5,
 }  # fmt: skip
 BESIDE = {("train", "families"), ("train", "tasks"), ("cli", "terminal"), ("cli", "doctor")}
 ONLY_CORE = {"measure", "deploy", "tasks", "space", "pareto", "journal", "recipe"}
-OUTSIDE = {"torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"search"}, "nncf": {"ir"}, "click": {"cli"}}
+OUTSIDE = {"torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"algorithms"}, "nncf": {"ir"}, "click": {"cli"}}
 
 
 def imports_of(path: Path) -> set[str]:

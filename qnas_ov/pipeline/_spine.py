@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qnas_ov.algorithms import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Evaluation
@@ -17,7 +18,6 @@ from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_ne
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._verify import Verified, Verifier
 from qnas_ov.predict import FeatureMap
-from qnas_ov.search import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
 
 FINISHED = "finished"
 

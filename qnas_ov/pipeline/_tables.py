@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from qnas_ov.algorithms import Constraint
 from qnas_ov.core.errors import ConstraintError
 from qnas_ov.core.records import Evaluation, Objective
 from qnas_ov.ir import FLOAT, INT8
 from qnas_ov.pareto import is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
 from qnas_ov.pipeline._verify import Verified, paired_p_value
-from qnas_ov.search import Constraint
 
 
 def choose_front(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from qnas_ov.algorithms._linas import LinasSearch, LinasSettings
+from qnas_ov.algorithms._nsga2 import NSGA2Search
+from qnas_ov.algorithms._problem import Constraint, Result, SearchAlgorithm, SearchProblem
+from qnas_ov.algorithms._random import RandomSearch
 from qnas_ov.core.errors import unknown_name
-from qnas_ov.search._linas import LinasSearch, LinasSettings
-from qnas_ov.search._nsga2 import NSGA2Search
-from qnas_ov.search._problem import Constraint, Result, SearchAlgorithm, SearchProblem
-from qnas_ov.search._random import RandomSearch
 
 ALGORITHMS = ("linas", "nsga2", "random")
 

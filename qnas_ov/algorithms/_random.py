@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qnas_ov.search._problem import Result, SearchProblem, Seen
+from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.space import Genotype
 
 

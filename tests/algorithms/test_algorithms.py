@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
+from qnas_ov.algorithms import ALGORITHMS, Constraint, Result, SearchProblem, make_algorithm
+from qnas_ov.algorithms._pymoo import GeneMutation, GenotypeProblem, evolve, make_nsga2
 from qnas_ov.core.errors import UnknownNameError
 from qnas_ov.core.records import Objective
 from qnas_ov.pareto import hypervolume, to_minimise
-from qnas_ov.search import ALGORITHMS, Constraint, Result, SearchProblem, make_algorithm
-from qnas_ov.search._pymoo import GeneMutation, GenotypeProblem, evolve, make_nsga2
 from qnas_ov.space import Activation, Genotype, Knob, KnobKind, Space
 
 LAYERS = 6
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_search(name: str) -> None:
 def test_the_same_seed_gives_the_same_search_in_another_process(name: str) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(__file__.rsplit('/', 1)[0])!r})\n"
-        f"from test_search import run\nprint([g for g, _ in run({name!r}, 24)[0]])"
+        f"from test_algorithms import run\nprint([g for g, _ in run({name!r}, 24)[0]])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={"PYTHONHASHSEED": "123", "PATH": ""})  # fmt: skip

@@ -10,9 +10,9 @@ from pymoo.core.population import Population
 from pymoo.problems.static import StaticProblem
 from pymoo.termination import get_termination
 
+from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
+from qnas_ov.algorithms._pymoo import GenotypeProblem, make_nsga2
 from qnas_ov.pareto import to_minimise
-from qnas_ov.search._problem import Result, SearchProblem, Seen
-from qnas_ov.search._pymoo import GenotypeProblem, make_nsga2
 from qnas_ov.space import Genotype
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
+from qnas_ov.algorithms._pymoo import evolve
 from qnas_ov.pareto import is_nondominated, spread_subset
 from qnas_ov.predict import FittedPredictor, fit_predictor, score
-from qnas_ov.search._problem import Result, SearchProblem, Seen
-from qnas_ov.search._pymoo import evolve
 from qnas_ov.space import Genotype
 
 
