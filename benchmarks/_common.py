@@ -1,0 +1,86 @@
+"""What all benchmarks share: options, the table on the terminal, the JSON with figures, goals and the machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from qnas_ov.measure import describe_machine
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A goal for a figure, and whether it is met; a missed goal stays in the table as missed."""
+
+    goal: str
+    value: float
+    met: bool
+
+
+def at_least(value: float, bound: float) -> Goal:
+    return Goal(f">= {bound:g}", value, value >= bound)
+
+
+def at_most(value: float, bound: float) -> Goal:
+    return Goal(f"<= {bound:g}", value, value <= bound)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a benchmark found: figures by name, goals by name, and tables (title -> rows)."""
+
+    figures: Mapping[str, float]
+    goals: Mapping[str, Goal]
+    tables: Mapping[str, list[dict[str, Any]]]
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--quick", action="store_true", help="a smaller run of the same shape, within five minutes")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write figures, goals, tables and machine here")
+    return options
+
+
+def main(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], Outcome]) -> None:
+    """Runs a benchmark, prints its goals and tables, and writes its JSON."""
+    arguments = options.parse_args()
+    outcome = run(arguments)
+    for title, rows in outcome.tables.items():
+        print(f"\n{title}")
+        print_table(rows)
+    print("\ngoals")
+    print_table([{"figure": n, **asdict(g)} for n, g in outcome.goals.items()])
+    if arguments.json is not None:
+        document = {
+            "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+            "figures": dict(outcome.figures),
+            "goals": {n: asdict(g) for n, g in outcome.goals.items()},
+            "tables": dict(outcome.tables),
+            "machine": describe_machine("CPU"),
+        }
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Prints rows of equal keys in aligned columns."""
+    if not rows:
+        return
+    cells = [[_cell(v) for v in row.values()] for row in rows]
+    header = list(rows[0])
+    widths = [max(len(header[i]), *(len(r[i]) for r in cells)) for i in range(len(header))]
+    for line in (header, *cells):
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}"
