@@ -15,7 +15,7 @@ import numpy as np
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve
 from qnas_ov.pareto import is_nondominated, spread_subset
-from qnas_ov.predict import FittedPredictor, fit_predictor, score
+from qnas_ov.predict import fit_predictor, predict_left_out, score
 from qnas_ov.space import Genotype
 
 
@@ -62,16 +62,15 @@ class LinasSearch:
         self._seen.add([r.genotype for r in results])
         self._results += results
 
-    def _fit(self) -> dict[str, FittedPredictor]:
+    def _samples(self) -> tuple[list[Result], np.ndarray, dict[str, np.ndarray]]:
+        """What was measured: results, their features, and their targets by predicted column."""
         measured = [r for r in self._results if r.values is not None]
-        features = self._problem.features(np.array([r.genotype for r in measured]))
-        return {
-            column: fit_predictor(features, np.array([r.values[column] for r in measured if r.values]), seed=0)
-            for column in self._columns
-        }
+        targets = {c: np.array([r.values[c] for r in measured if r.values]) for c in self._columns}
+        return measured, self._problem.features(np.array([r.genotype for r in measured])), targets
 
     def _search_predictors(self, count: int) -> list[Genotype]:
-        predictors = self._fit()
+        _, known, targets = self._samples()
+        predictors = {c: fit_predictor(known, targets[c], seed=0) for c in self._columns}
         columns = [o.column for o in self._problem.objectives]
         signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives])
 
@@ -135,24 +134,28 @@ class LinasSearch:
 
     def report(self) -> dict[str, Any]:
         """Per predicted column: the chosen model, its scores, and every prediction beside its measurement."""
-        measured = [r for r in self._results if r.values is not None]
-        if len(measured) < 5:
+        if sum(r.values is not None for r in self._results) < 5:
             return {}
+        measured, features, targets = self._samples()
         found: dict[str, Any] = {}
-        for column, predictor in self._fit().items():
-            targets = [float(r.values[column]) for r in measured if r.values]
-            ahead = [(self._predictions[r.genotype][column], t) for r, t in zip(measured, targets, strict=True)
-                     if r.genotype in self._predictions]  # fmt: skip
+        for column in self._columns:
+            predictor = fit_predictor(features, targets[column], seed=0)
+            held_out = predict_left_out(features, targets[column], seed=0)
+            ahead = [
+                (self._predictions[r.genotype][column], float(t))
+                for r, t in zip(measured, targets[column], strict=True)
+                if r.genotype in self._predictions
+            ]
             found[column] = {
                 "model": predictor.name,
                 "num_training": predictor.num_training,
-                "cross_validated": predictor.cross_validated.to_json(),
+                "cross_validated": score(targets[column], held_out).to_json(),
                 "before_measuring": (
                     score(np.array([m for _, m in ahead]), np.array([p for p, _ in ahead])).to_json() if ahead else None
                 ),
                 "points": {
-                    "measured": targets,
-                    "cross_validated": [float(p) for p in predictor.held_out],
+                    "measured": targets[column].tolist(),
+                    "cross_validated": held_out.tolist(),
                     "before_measuring": [{"predicted": p, "measured": m} for p, m in ahead],
                 },
             }

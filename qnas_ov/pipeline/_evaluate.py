@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,12 +106,16 @@ class Evaluator:
             journal.set_meta(ANCHOR, self._meter.anchor_ms)
         return self._meter
 
-    def score(self, model: Path, split: Split, inference_precision: str) -> np.ndarray:
-        """Per-sample scores (n,) of an IR on a split."""
+    def score(self, model: Path, splits: Sequence[Split], inference_precision: str) -> list[np.ndarray]:
+        """Per-sample scores (n,) of an IR on every split; the network is compiled once for all of them."""
+        names = splits[0].inputs
+        inputs = {name: np.concatenate([s.inputs[name] for s in splits]) for name in names}
         outputs = predict_outputs(
-            model, split.inputs, device=self._setup.recipe.device, inference_precision=inference_precision
+            model, inputs, device=self._setup.recipe.device, inference_precision=inference_precision
         )
-        return self._setup.task.metric.score(outputs, split.labels)
+        ends = np.cumsum([len(s) for s in splits])
+        parts = np.split(outputs, ends[:-1])
+        return [self._setup.task.metric.score(part, s.labels) for part, s in zip(parts, splits, strict=True)]
 
     def measure_latency(self, model: Path, inference_precision: str) -> tuple[float, dict[str, Any]]:
         """Latency in milliseconds by benchmark_app, and its record."""
@@ -145,7 +149,7 @@ class Evaluator:
         """Accuracy on the validation split, latency and size of an IR."""
         path = save_ir(model, self._work / f"{name}.xml")
         try:
-            scores = self.score(path, self._setup.task.validation, inference_precision)
+            (scores,) = self.score(path, [self._setup.task.validation], inference_precision)
             latency_ms, record = self.measure_latency(path, inference_precision)
             sizes = measure_size(path)
         finally:

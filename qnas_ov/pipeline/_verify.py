@@ -117,8 +117,8 @@ class Verifier:
 
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
             task = self._setup.task
-            validation = self._evaluator.score(finalist.path, task.validation, finalist.inference_precision)
-            test = self._evaluator.score(finalist.path, task.test, finalist.inference_precision)
+            splits = (task.validation, task.test)
+            validation, test = self._evaluator.score(finalist.path, splits, finalist.inference_precision)
             values = {
                 column: float(validation.mean()),
                 f"test_{column}": float(test.mean()),

@@ -66,14 +66,10 @@ class FittedPredictor:
 
     Attributes:
         name: Which kind was chosen.
-        cross_validated: Scores of samples left out of both fitting and choosing.
-        held_out: The left-out predictions behind that score, in the order of the samples.
         num_training: Samples that it was fitted on.
     """
 
     name: str
-    cross_validated: Scores
-    held_out: np.ndarray
     num_training: int
     _model: Any
 
@@ -82,23 +78,25 @@ class FittedPredictor:
         return np.asarray(self._model.predict(features), dtype=np.float64)
 
 
-def fit_predictor(features: np.ndarray, targets: np.ndarray, *, seed: int, folds: int = 5) -> FittedPredictor:
+def fit_predictor(features: np.ndarray, targets: np.ndarray, *, seed: int) -> FittedPredictor:
     """Chooses among the kinds of model by cross-validated absolute error and fits the best on all samples.
 
     Args:
         features: Float array (n, num_features).
         targets: Measured values (n,).
         seed: Seed of the folds and of the boosted trees.
-        folds: Folds of the outer cross-validation (3 inside).
     """
     kinds = _models(seed)
+    name = _choose(kinds, features, targets, seed=seed)
+    return FittedPredictor(name, len(targets), kinds[name]().fit(features, targets))
+
+
+def predict_left_out(features: np.ndarray, targets: np.ndarray, *, seed: int, folds: int = 5) -> np.ndarray:
+    """Predictions (n,) of every sample by a predictor that was neither fitted nor chosen with it."""
     held_out = np.zeros(len(targets))
     for train, test in KFold(min(folds, len(targets)), shuffle=True, random_state=seed).split(features):
-        name = _choose(kinds, features[train], targets[train], seed=seed)
-        held_out[test] = kinds[name]().fit(features[train], targets[train]).predict(features[test])
-    name = _choose(kinds, features, targets, seed=seed)
-    model = kinds[name]().fit(features, targets)
-    return FittedPredictor(name, score(targets, held_out), held_out, len(targets), model)
+        held_out[test] = fit_predictor(features[train], targets[train], seed=seed).predict(features[test])
+    return held_out
 
 
 def _choose(kinds: dict[str, Callable[[], Any]], features: np.ndarray, targets: np.ndarray, *, seed: int) -> str:
