@@ -33,11 +33,12 @@ def at_most(value: float, bound: float) -> Goal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a benchmark found: figures by name, goals by name, and tables (title -> rows)."""
+    """What a benchmark found: figures, goals, tables (title -> rows), and the machine if it is not this one."""
 
     figures: Mapping[str, float]
     goals: Mapping[str, Goal]
     tables: Mapping[str, list[dict[str, Any]]]
+    machine: Mapping[str, Any] | None = None
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -63,7 +64,7 @@ def main(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], O
             "figures": dict(outcome.figures),
             "goals": {n: asdict(g) for n, g in outcome.goals.items()},
             "tables": dict(outcome.tables),
-            "machine": describe_machine("CPU"),
+            "machine": outcome.machine or describe_machine("CPU"),
         }
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")

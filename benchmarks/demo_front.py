@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -63,7 +64,7 @@ def summarise(result: SearchResult, seconds: float | None) -> Outcome:
         "the unsearched network": [row(r, r["baseline"]) for _, r in baselines.iterrows()],
         "the front": [row(r, r["candidate"]) | gains(r) for _, r in front.iterrows()],
     }
-    return Outcome(figures, goals, tables)
+    return Outcome(figures, goals, tables, json.loads((result.folder / "machine.json").read_text()))
 
 
 def row(record: pd.Series, name: str) -> dict[str, object]:

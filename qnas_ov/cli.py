@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -74,14 +75,20 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
     given = {name: value for name, value in options.items() if value not in (None, ())}
     origin = "the options"
     if recipe is not None:
-        given, origin = {**read_recipe_file(recipe), **given}, str(recipe)
+        origin = f"{recipe} and the options" if given else str(recipe)
+        given = {**read_recipe_file(recipe), **given}
     if resume and out is None:
         raise InputError("--resume needs --out: give the folder of the run to continue")
     folder = out or Path("runs") / f"{given.get('model', 'run')}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         result = run_search(given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin)
     except KeyboardInterrupt:
-        fail(f"stopped; every measurement so far is kept: continue with `qnas-ov search --resume --out {folder}`")
+        if (folder / "recipe.yaml").exists():
+            command = sys.argv[0] if Path(sys.argv[0]).name == "qnas-ov" else "qnas-ov"
+            again = shlex.join([command, "search", "--resume", "--out", str(folder)])
+            fail(f"stopped; every measurement so far is kept: continue with `{again}`")
+        else:
+            fail("stopped before anything was measured")
         sys.exit(130)
     if as_json:
         document = {
@@ -99,7 +106,7 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
 @click.option("--model", required=True, help="Registered model to train from random weights.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
 @click.option("--epochs", type=int, help="Passes over the training data.  [default: 110]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 def train(model: str, out: Path, epochs: int | None, seed: int) -> None:
     """Train a model's supernet.
 
@@ -117,6 +124,7 @@ def train(model: str, out: Path, epochs: int | None, seed: int) -> None:
         f"validation accuracy: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
         f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}"
     )
+    click.echo(f"to use them, copy model.safetensors over the one in {result.registered}")
 
 
 @cli.command()
@@ -167,6 +175,10 @@ def main() -> None:
     except QnasError as error:
         fail(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        place = f" '{error.filename}'" if error.filename else ""
+        fail(f"cannot read or write{place}: {error.strerror or error}; check the path, its rights and the free space")
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

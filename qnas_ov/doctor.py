@@ -19,7 +19,8 @@ def examine() -> dict[str, Any]:
     facts["torchvision"] = "broken" if fault else "importable or not installed"
     if fault:
         problems.append(BROKEN_TORCHVISION.format(reason=fault))
-    facts["offline"] = any(os.environ.get(n, "0") not in ("", "0") for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
+    offline = [os.environ.get(n, "").upper() for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
+    facts["offline"] = any(value in ("1", "ON", "YES", "TRUE") for value in offline)
     try:
         import openvino as ov
 
@@ -38,6 +39,6 @@ def examine() -> dict[str, Any]:
         facts["inference precisions"] = ", ".join(inference_precisions("CPU")) if "CPU" in devices else "no CPU device"
         if not _INT8_FLAGS & set(flags):
             problems.append("this CPU has neither VNNI nor AMX: INT8 will gain little over floating point")
-    except ImportError as error:
-        problems.append(f"OpenVINO cannot be imported ({error}): install qnas-ov again with pip")
+    except (ImportError, RuntimeError) as error:
+        problems.append(f"OpenVINO cannot be used ({error}): install qnas-ov again with pip")
     return {"facts": facts, "problems": problems}

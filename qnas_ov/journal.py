@@ -59,7 +59,11 @@ class Journal:
                     "continue with the version of qnas-ov that began the run"
                 )
             self.evaluations()  # every row must be readable before anything is added
-        except (sqlite3.DatabaseError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except sqlite3.OperationalError as error:
+            raise RunFolderError(
+                f"the journal {path} cannot be opened ({error}): check the disk and the rights on its folder"
+            ) from error
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(
                 f"the journal {path} is damaged ({error}): restore it from a copy, or start again with another --out; "
                 "it was left as it is"
@@ -129,10 +133,6 @@ class Journal:
             for key, row_stage, candidate, genotype, status, values, details, reason in rows
         ]
         return [e for e in found if stage is None or e.stage == stage]
-
-    def get(self, key: str) -> Evaluation | None:
-        """The evaluation of that key, or None if it was not measured yet."""
-        return next((e for e in self.evaluations() if e.key == key), None)
 
     def to_frame(self) -> pd.DataFrame:
         """All evaluations as a table, one column per measured value."""

@@ -11,10 +11,15 @@ from qnas_ov.core.records import Objective
 
 
 def to_minimise(values: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> np.ndarray:
-    """Objective values as an array to minimise: (n, num_objectives), maximised columns negated."""
-    signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in objectives])
-    rows = [[float(v[o.column]) for o in objectives] for v in values]
-    return np.multiply(np.asarray(rows, dtype=np.float64).reshape(-1, len(objectives)), signs)
+    """Objective values of records as an array to minimise: (n, num_objectives)."""
+    columns = {o.column: np.array([float(v[o.column]) for v in values]) for o in objectives}
+    return columns_to_minimise(columns, objectives)
+
+
+def columns_to_minimise(columns: Mapping[str, np.ndarray], objectives: Sequence[Objective]) -> np.ndarray:
+    """Objective columns, each (n,), as an array to minimise (n, num_objectives): maximised ones are negated."""
+    signed = [-columns[o.column] if o.direction == "max" else columns[o.column] for o in objectives]
+    return np.column_stack(signed).astype(np.float64)
 
 
 def is_nondominated(points: np.ndarray) -> np.ndarray:
@@ -30,27 +35,33 @@ def is_nondominated(points: np.ndarray) -> np.ndarray:
     return np.asarray(moocore.is_nondominated(points, keep_weakly=False), dtype=bool)
 
 
-def is_nondominated_beyond_noise(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def is_nondominated_beyond_noise(points: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Which rows stay when differences within the noise of a measurement count as ties.
 
-    A row falls if another is at least as good everywhere, where overlapping ranges are as good as each other, and is
-    better in a column without noise, or equal there and better in the noisy ones.
+    A row falls if one that stays is no worse in every column without noise, slower by no more than the noise in the
+    others, and better in a column without noise (or equal there and better in the noisy ones).
 
     Args:
         points: Values to minimise, (n, m).
-        low: Lower ends of their ranges, (n, m); equal to `points` where there is no noise.
-        high: Upper ends.
+        noise: For every column the relative difference that still is a tie, (m,); 0 where values are exact.
 
     Returns:
         Bool array (n,); a subset of `is_nondominated`.
     """
-    noisy = (high > low).any(axis=0)
     keep = is_nondominated(points)
-    for a in range(len(points)):
-        for b in range(len(points)):
-            no_worse = (low[b, noisy] <= high[a, noisy]).all() and (points[b, ~noisy] <= points[a, ~noisy]).all()
-            better = (points[b, ~noisy] < points[a, ~noisy]).any() or (points[b, noisy] < points[a, noisy]).all()
-            if b != a and no_worse and better:
+    noisy = noise > 0
+    if not noisy.any():
+        return keep
+    # A row can only fall to one that comes before it in this order, so one pass decides, and fallen rows fell none.
+    order = np.lexsort(np.concatenate([points[:, noisy].T[::-1], points[:, ~noisy].T[::-1]]))
+    for position, a in enumerate(order):
+        for b in order[:position]:
+            if not (keep[a] and keep[b]):
+                continue
+            tied = (points[b, noisy] <= points[a, noisy] + np.abs(points[a, noisy]) * noise[noisy]).all()
+            exact = points[b, ~noisy] <= points[a, ~noisy]
+            better = (points[b, ~noisy] < points[a, ~noisy]).any() or (points[b, noisy] <= points[a, noisy]).all()
+            if tied and exact.all() and better:
                 keep[a] = False
     return keep
 

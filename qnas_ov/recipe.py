@@ -1,4 +1,4 @@
-"""A recipe: all settings of a search, from a YAML file, a model's defaults and the command line, validated."""
+"""A recipe: all settings of a search, validated, and read from YAML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Recipe(BaseModel):
         objectives: What to optimise, in this order.
         evaluations: Candidates to measure in the search.
         algorithm: Search algorithm.
-        population: Candidates in the first, random batch, and at most in each later one.
+        population: Candidates in the first, random batch; each later batch has half as many.
         inner_evaluations: Predictor evaluations per round of LINAS.
         max_drop: Largest loss of accuracy against the unsearched network in f32 (0.01 is one point), or None.
         max_latency_ms: Largest latency in milliseconds, or None.
@@ -81,20 +81,18 @@ def read_recipe_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def build_recipe(*layers: Mapping[str, Any], origin: str = "the settings") -> Recipe:
-    """Merges layers of settings, later ones first, and validates them.
+def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -> Recipe:
+    """Validates settings.
 
     Args:
-        layers: Settings by name, for instance a model's defaults, a file's, the command line's.
+        settings: Values by name.
         origin: What the settings are called in an error.
 
     Raises:
         UnknownNameError: If a setting does not exist.
         InputError: If a value has the wrong type or lies outside its range.
     """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged.update(layer)
+    merged = dict(settings)
     for name in merged:
         if name not in Recipe.model_fields:
             raise unknown_name(f"setting in {origin}", str(name), Recipe.model_fields)

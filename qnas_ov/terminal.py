@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -19,8 +19,6 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from qnas_ov.pipeline import SearchResult
 
 _PLAIN_EVERY_S = 10.0
@@ -30,7 +28,7 @@ class TerminalProgress:
     """Progress on stderr: a bar where it is a terminal, else a line at most every ten seconds."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._text, self._total, self._done, self._printed = "", 0, 0, 0.0
@@ -45,13 +43,13 @@ class TerminalProgress:
         self._text, self._total, self._done, self._printed = text, total, 0, time.monotonic()
         if self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("[dim]{task.fields[latest]}"),
+                TextColumn("{task.fields[latest]}", style="dim", markup=False),
                 console=self._console,
                 transient=True,
             )
@@ -79,21 +77,25 @@ class TerminalProgress:
 
 def print_result(result: SearchResult) -> None:
     """Prints the front and the baselines, and where everything stands."""
-    console = Console(highlight=False)
+    import pandas as pd
+
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = 120
     front, baselines = result.front, result.baselines
-    test = next(c for c in front.columns if c.startswith("test_") and f"{c}_ci95_low" in front.columns)
+    test = f"test_{result.metric}"
     table = Table(title="Pareto front, verified on test data", title_justify="left", box=None, pad_edge=False)
     for name in ("network", "test", "95% interval", "latency ms", "vs int8", "vs f32", "MB", "int8/float", "hint"):
         table.add_column(name, justify="left" if name == "network" else "right")
 
-    def measured(row: pd.Series) -> list[str]:
+    def measured(row: Any) -> list[str]:
         interval = f"{row[f'{test}_ci95_low']:.3f}-{row[f'{test}_ci95_high']:.3f}"
         return [f"{row[test]:.4f}", interval, f"{row['latency_ms']:.3f}"]
 
     for _, row in baselines.iterrows():
-        table.add_row(f"[dim]{row['baseline']}", *measured(row), "", "", f"{row['size_bytes'] / 1e6:.2f}", "", "")
+        table.add_row(
+            str(row["baseline"]), *measured(row), "", "", f"{row['size_bytes'] / 1e6:.2f}", "", "", style="dim"
+        )
     table.add_section()
     for _, row in front.iterrows():
         gains = [f"{row['speedup_vs_int8']:.2f}x", f"{row['speedup_vs_f32']:.2f}x", f"{row['size_bytes'] / 1e6:.2f}"]
@@ -107,6 +109,10 @@ def print_result(result: SearchResult) -> None:
             f"MAPE {scores['mape']:.1%} on {scores['num_samples']} samples it had not seen",
             soft_wrap=True,
         )
+    evaluations = pd.read_csv(result.folder / "evaluations.csv")
+    failures = int((evaluations["status"] == "failed").sum())
+    if failures:
+        console.print(f"{failures} measurements failed: their reasons stand in evaluations.csv")
     console.print(f"report: {result.folder / 'report.html'}", soft_wrap=True)
     console.print(f"packages: {result.folder / 'deploy'}", soft_wrap=True)
 

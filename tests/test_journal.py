@@ -22,8 +22,6 @@ def test_what_is_appended_is_read_back_by_another_process_view(tmp_path: Path) -
     journal.append(evaluation("k2", "failed"))
     other = Journal(tmp_path / "j.sqlite")  # the first is still open: what it wrote is committed
     assert other.evaluations() == [evaluation(), evaluation("k2", "failed")]
-    assert other.get("k1") == evaluation()
-    assert other.get("k3") is None
     frame = other.to_frame()
     assert list(frame["status"]) == ["ok", "failed"]
     assert frame["latency_ms"].isna().tolist() == [False, True]
@@ -36,7 +34,7 @@ def test_nothing_is_recorded_twice(tmp_path: Path) -> None:
         journal.append(evaluation())
 
 
-@pytest.mark.parametrize("damage", ["text", "truncated", "row"])
+@pytest.mark.parametrize("damage", ["text", "truncated", "{broken", "{}", '{"a": NaN}', "[1]"])
 def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "j.sqlite"
     journal = Journal(path)
@@ -50,7 +48,7 @@ def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path: Path, damage: 
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     else:
         with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE evaluations SET evaluated = '{broken' WHERE id = 3")
+            connection.execute("UPDATE evaluations SET evaluated = ? WHERE id = 3", (damage,))
         connection.close()
     before = path.read_bytes()
     with pytest.raises(RunFolderError, match="damaged"):

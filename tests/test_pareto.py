@@ -24,20 +24,37 @@ def test_the_sign_is_flipped_once() -> None:
     assert points.tolist() == [[-0.9, 2.0]]
 
 
+NOISE = np.array([0.05, 0.0])  # of latency; size is exact
+
+
 def test_differences_within_the_noise_are_ties() -> None:
-    # Latency and size: the second is faster within the noise but larger; the third is really faster.
+    # The second is faster within the noise but larger; the third is really faster.
     points = np.array([[1.00, 10.0], [0.98, 20.0], [0.50, 20.0]])
-    low = points - np.array([0.05, 0.0])
-    high = points + np.array([0.05, 0.0])
     assert is_nondominated(points).tolist() == [True, False, True]
-    assert is_nondominated_beyond_noise(points[:2], low[:2], high[:2]).tolist() == [True, False]
-    assert is_nondominated_beyond_noise(points, low, high).tolist() == [True, False, True]
+    assert is_nondominated_beyond_noise(points[:2], NOISE).tolist() == [True, False]
+    assert is_nondominated_beyond_noise(points, NOISE).tolist() == [True, False, True]
 
 
 def test_of_two_equal_networks_the_faster_stays() -> None:
     points = np.array([[1.00, 10.0], [0.99, 10.0]])
-    width = np.array([0.05, 0.0])
-    assert is_nondominated_beyond_noise(points, points - width, points + width).tolist() == [False, True]
+    assert is_nondominated_beyond_noise(points, NOISE).tolist() == [False, True]
+
+
+def test_ties_do_not_chain_from_the_fastest_to_the_slowest() -> None:
+    points = np.array([[1.00, 30.0], [1.04, 20.0], [1.08, 10.0]])
+    assert is_nondominated_beyond_noise(points, NOISE).tolist() == [True, False, True]
+
+
+def test_without_noise_nothing_but_dominance_counts(rng: np.random.Generator) -> None:
+    points = rng.integers(0, 6, size=(40, 2)).astype(float)
+    assert (is_nondominated_beyond_noise(points, np.zeros(2)) == is_nondominated(points)).all()
+
+
+def test_something_always_stays(rng: np.random.Generator) -> None:
+    for _ in range(50):
+        points = rng.integers(1, 4, size=(12, 3)).astype(float)
+        assert is_nondominated_beyond_noise(points, np.array([0.5, 0.0, 0.3])).any()
+        assert is_nondominated_beyond_noise(points, np.full(3, 0.5)).any()
 
 
 def test_a_spread_subset_keeps_the_extremes() -> None:

@@ -21,11 +21,6 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     assert build_recipe(read_recipe_file(path)).model
 
 
-def test_later_layers_win() -> None:
-    recipe = build_recipe({"model": "a", "seed": 1}, {"seed": 2})
-    assert (recipe.model, recipe.seed) == ("a", 2)
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

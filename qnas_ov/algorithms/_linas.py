@@ -14,7 +14,7 @@ import numpy as np
 
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve
-from qnas_ov.pareto import is_nondominated, spread_subset
+from qnas_ov.pareto import columns_to_minimise, is_nondominated, spread_subset, to_minimise
 from qnas_ov.predict import fit_predictor, predict_left_out, score
 from qnas_ov.space import Genotype
 
@@ -24,12 +24,14 @@ class LinasSettings:
     """Settings of LINAS.
 
     Attributes:
-        population: Size of the first, random batch and of NSGA-II's population.
+        population: Size of the first, random batch.
         inner_evaluations: Predictor evaluations per round.
+        inner_population: Population of NSGA-II on the predictors.
     """
 
     population: int = 50
     inner_evaluations: int = 20_000
+    inner_population: int = 50
 
 
 class LinasSearch:
@@ -71,8 +73,6 @@ class LinasSearch:
     def _search_predictors(self, count: int) -> list[Genotype]:
         _, known, targets = self._samples()
         predictors = {c: fit_predictor(known, targets[c], seed=0) for c in self._columns}
-        columns = [o.column for o in self._problem.objectives]
-        signs = np.array([-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives])
 
         def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
             features = self._problem.features(genotypes)
@@ -83,14 +83,14 @@ class LinasSearch:
             values = values_of(genotypes)
             violations = [c.violation(values[c.column]) for c in self._problem.constraints]
             return (
-                np.column_stack([values[c] for c in columns]) * signs,
+                columns_to_minimise(values, self._problem.objectives),
                 np.column_stack(violations) if violations else np.zeros((len(genotypes), 0)),
             )
 
         X, F, G = evolve(
             self._problem.space,
             evaluate,
-            num_objectives=len(columns),
+            num_objectives=len(self._problem.objectives),
             num_constraints=len(self._problem.constraints),
             start=self._start(),
             evaluations=self._settings.inner_evaluations,
@@ -104,23 +104,18 @@ class LinasSearch:
 
     def _start(self) -> np.ndarray:
         """NSGA-II starts from the measured front, filled up at random."""
-        space, size = self._problem.space, self._settings.population
+        space, size = self._problem.space, self._settings.inner_population
         measured = [r for r in self._results if r.values is not None]
-        signs = [-1.0 if o.direction == "max" else 1.0 for o in self._problem.objectives]
-        rows = [
-            [s * r.values[o.column] for s, o in zip(signs, self._problem.objectives, strict=True)]
-            for r in measured
-            if r.values
-        ]
-        front = [r.genotype for r, good in zip(measured, is_nondominated(np.array(rows)), strict=True) if good]
+        points = to_minimise([r.values for r in measured if r.values], self._problem.objectives)
+        front = [r.genotype for r, good in zip(measured, is_nondominated(points), strict=True) if good]
         chosen = np.array(front[:size], dtype=np.int64)
         return np.concatenate([chosen, space.sample(self._rng, size - len(chosen))])
 
     def _best_unmeasured(self, X: np.ndarray, F: np.ndarray, G: np.ndarray, count: int) -> list[Genotype]:
-        """Predicted front first, spread out; then the following fronts; then random ones."""
+        """Predicted front first, spread out; then the following fronts; then what violates least; then random ones."""
         asked: list[Genotype] = []
-        feasible = (G <= 0).all(axis=1) if G.shape[1] else np.ones(len(X), dtype=bool)
-        left = np.flatnonzero(feasible) if feasible.any() else np.argsort(np.maximum(G, 0).sum(axis=1))
+        violation = np.maximum(G, 0).sum(axis=1)
+        left = np.flatnonzero(violation == 0)
         while len(left) and len(asked) < count:
             front = left[is_nondominated(F[left])]
             order = spread_subset(F[front], count - len(asked))
@@ -128,9 +123,9 @@ class LinasSearch:
             # Members of the front that the spread left out come next, if the spread held known ones.
             asked += self._seen.fresh(X[front], count - len(asked))
             left = np.setdiff1d(left, front)
-        if len(asked) < count:
-            asked += self._seen.sample(self._problem.space, self._rng, count - len(asked))
-        return asked
+        outside = np.flatnonzero(violation > 0)
+        asked += self._seen.fresh(X[outside[np.argsort(violation[outside], kind="stable")]], count - len(asked))
+        return asked + self._seen.sample(self._problem.space, self._rng, count - len(asked))
 
     def report(self) -> dict[str, Any]:
         """Per predicted column: the chosen model, its scores, and every prediction beside its measurement."""

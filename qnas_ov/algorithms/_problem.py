@@ -108,6 +108,8 @@ class Seen:
 
     def sample(self, space: Space, rng: np.random.Generator, count: int) -> list[Genotype]:
         """Draws `count` new genotypes; fewer if the space seems exhausted."""
+        if count <= 0:
+            return []
         found: list[Genotype] = []
         for _ in range(20):
             found += self.fresh(space.sample(rng, 2 * count), count - len(found))

@@ -45,6 +45,12 @@ class MeasurementError(QnasError, RuntimeError):
     exit_code = 1
 
 
+class ReferenceMeasurementError(QnasError, RuntimeError):
+    """The reference network or a baseline could not be measured: without it no latency means anything."""
+
+    exit_code = 1
+
+
 class GraphError(QnasError, ValueError):
     """A graph does not have the structure that an operation on it needs."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from types import ModuleType
+from typing import Any
 
 from qnas_ov.core.errors import MissingDependencyError
 
@@ -26,21 +26,25 @@ def torchvision_fault() -> str | None:
     return None
 
 
-def import_optional(module: str, *, extra: str | None = None) -> ModuleType:
-    """Imports `module`, turning a failure into a clear error.
+def import_optional(module: str, *, name: str | None = None, extra: str | None = None) -> Any:
+    """Imports a module, or one name of it, turning a failure into a clear error.
 
     Args:
         module: Dotted name of the module.
+        name: What to take from it; packages that import lazily fail only here.
         extra: The extra of this package that installs it, if there is one.
 
     Raises:
         MissingDependencyError: If it is absent, or broken by a torchvision that cannot be imported.
     """
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
+        return found if name is None else getattr(found, name)
     except Exception as error:
         fault = torchvision_fault()
         if fault is not None:
             raise MissingDependencyError(BROKEN_TORCHVISION.format(reason=fault)) from error
         remedy = f"pip install 'qnas-ov[{extra}]'" if extra else f"pip install {module.split('.')[0]}"
-        raise MissingDependencyError(f"cannot import '{module}' ({error}): install it with `{remedy}`") from error
+        raise MissingDependencyError(
+            f"cannot import '{name or module}' ({error}): install it with `{remedy}`"
+        ) from error

@@ -44,10 +44,10 @@ class ViTFamily:
                 `heads` (per layer), `ffn` (neurons per layer).
             seed: Seed of the weights.
         """
-        transformers = import_optional("transformers")
+        classifier = import_optional("transformers", name="ViTForImageClassification")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = transformers.ViTForImageClassification(_hf_config(config))
+            model = classifier(_hf_config(config))
             side, embeddings = config["image_size"] // config["patch_size"], model.vit.embeddings
             with torch.no_grad():
                 embeddings.position_embeddings[0, 1:] = sine_cosine_positions(side, config["hidden_size"])
@@ -110,8 +110,7 @@ def sine_cosine_positions(side: int, width: int) -> torch.Tensor:
 
 
 def _hf_config(config: dict[str, Any]) -> Any:
-    transformers = import_optional("transformers")
-    return transformers.ViTConfig(**{k: v for k, v in config.items() if k != CONFIG_KEY})
+    return import_optional("transformers", name="ViTConfig")(**{k: v for k, v in config.items() if k != CONFIG_KEY})
 
 
 def _supernet(model: torch.nn.Module, config: dict[str, Any]) -> Supernet:

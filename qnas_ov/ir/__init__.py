@@ -4,7 +4,7 @@ from qnas_ov.ir.calibrate import Bank, Sample, load_or_build_bank
 from qnas_ov.ir.candidate import INFERENCE_PRECISION, Candidate, CandidateBuilder
 from qnas_ov.ir.cost import CostModel, count_macs
 from qnas_ov.ir.export import export_supernet
-from qnas_ov.ir.store import atomic_folder, save_ir
+from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import FLOAT, INT8, PrecisionUnit
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "CostModel",
     "PrecisionUnit",
     "Sample",
-    "atomic_folder",
     "count_macs",
     "export_supernet",
     "load_or_build_bank",

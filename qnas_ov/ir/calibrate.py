@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,9 +20,10 @@ import numpy as np
 import openvino as ov
 
 from qnas_ov.core.errors import InputError
+from qnas_ov.core.files import atomic_folder
 from qnas_ov.core.fingerprint import digest_arrays, digest_json
 from qnas_ov.ir.graph import is_constant_input, module_path, nodes_by_name
-from qnas_ov.ir.store import atomic_folder, save_ir
+from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import PrecisionUnit, RawUnit, name_units
 
 BANK_FORMAT = 1
@@ -83,10 +84,15 @@ def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], *, transforme
         raise InputError("calibration needs at least one sample: got none; give a larger calibration split")
     digest = bank_digest(model, samples, transformer=transformer)
     folder = cache / digest
-    collected = not (folder / "units.json").exists()
-    if collected:
-        with atomic_folder(folder) as part:
-            _build(model, samples, transformer=transformer, folder=part)
+    if folder.exists():
+        with suppress(RuntimeError, OSError, ValueError, KeyError):  # a damaged cache entry is built again
+            return _read(folder, digest, collected=False)
+    with atomic_folder(folder) as part:
+        _build(model, samples, transformer=transformer, folder=part)
+    return _read(folder, digest, collected=True)
+
+
+def _read(folder: Path, digest: str, *, collected: bool) -> Bank:
     core = ov.Core()
     units = json.loads((folder / "units.json").read_text())
     return Bank(

@@ -126,25 +126,18 @@ class _TermFactory:
         return tuple(self._scaled_by.get(name, ()))
 
 
-def _leaves(model: ov.Model) -> list[tuple[str, int, ov.Node, str]]:
-    """Every Constant once: (operation and port that take it, perhaps through a scale; the node; its reader's name)."""
+def _leaves(model: ov.Model) -> list[tuple[str, int, ov.Node]]:
+    """Every Constant once: the operation and port that take it, perhaps through a scale, and the node."""
     found, seen = [], set()
     for node in model.get_ordered_ops():
         if all(is_constant_input(p) for p in node.inputs()):
             continue  # inside a constant subgraph, or an input of the network: reached from its reader
         for port in node.inputs():
             if is_constant_input(port):
-                for reader, constant in constant_leaves(port):
+                for _, constant in constant_leaves(port):
                     if constant.get_friendly_name() not in seen:
                         seen.add(constant.get_friendly_name())
-                        found.append(
-                            (
-                                node.get_friendly_name(),
-                                port.get_index(),
-                                constant,
-                                reader.get_node().get_friendly_name(),
-                            )
-                        )
+                        found.append((node.get_friendly_name(), port.get_index(), constant))
     return found
 
 
@@ -157,7 +150,7 @@ def _add_size(
 ) -> None:
     weight_unit = {place: u.knob for u in units for place in u.weights}
     range_unit = {name: u.knob for u in units for name in u.quantizers}
-    for name, port, constant, _ in _leaves(int8):
+    for name, port, constant in _leaves(int8):
         unit = weight_unit.get((name, port)) or range_unit.get(name)
         knobs = factory.cutting_knobs(name, port, tuple(constant.get_output_shape(0)))
         # A float unit loses this constant: its INT8 weights and ranges go, or its float weights come (below).
@@ -188,7 +181,7 @@ def _add_macs(
 
 
 def _add_params(terms: dict[_Term, list[float]], factory: _TermFactory, source: ov.Model) -> None:
-    for name, port, constant, _ in _leaves(source):
+    for name, port, constant in _leaves(source):
         if constant.get_output_element_type(0).is_real() and len(constant.get_output_shape(0)) > 0:
             knobs = factory.cutting_knobs(name, port, tuple(constant.get_output_shape(0)))
             terms[factory.term(name, knobs, None, "params")][1] += constant.data.size

@@ -1,40 +1,32 @@
-"""Saves IRs so that a reader never sees half of one."""
+"""Saves IRs beside their target, then renames them into place."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import openvino as ov
+
+from qnas_ov.core.errors import RunFolderError
 
 
 def save_ir(model: ov.Model, path: Path) -> Path:
     """Saves `path` (.xml) and its .bin with full-precision constants.
 
-    The files are written beside `path` and renamed: an IR that is still memory-mapped is never overwritten.
+    The files are renamed into place, so that an IR that is still memory-mapped is never overwritten.
+
+    Raises:
+        RunFolderError: If they cannot be written, for instance because the disk is full.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ir-") as folder:
-        part = Path(folder) / path.name
-        ov.save_model(model, part, compress_to_fp16=False)
-        os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(part, path)
-    return path
-
-
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yields a temporary folder that becomes `target` if the block succeeds, and vanishes if it fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        yield part
-        part.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".ir-") as folder:
+            part = Path(folder) / path.name
+            ov.save_model(model, part, compress_to_fp16=False)
+            os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
+            os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        raise RunFolderError(
+            f"cannot save the IR '{path}': {str(error).strip().splitlines()[-1]}; make room"
+        ) from error
+    return path

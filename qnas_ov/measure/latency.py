@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from qnas_ov.core.errors import MeasurementError
+from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 
 # What the console script `benchmark_app` runs; started from this interpreter so that it is the installed one.
 _BENCHMARK_APP = "from openvino.tools.benchmark.main import main; main()"
@@ -199,8 +199,9 @@ class LatencyMeter:
         self._every = every
         self._since = 0
         self._recent: deque[float] = deque(maxlen=3)
-        first = self._run(reference, reference_precision, 20)  # discarded, but tells how many iterations fit
-        self.iterations = int(min(2000, max(20, seconds * 1e3 / first.median_ms)))
+        self.iterations = 20
+        self._measure_reference()  # discarded, but tells how many iterations fit
+        self.iterations = int(min(2000, max(20, seconds * 1e3 / self._recent.pop())))
         for _ in range(3):
             self._measure_reference()
         self.anchor_ms = anchor_ms if anchor_ms is not None else statistics.median(self._recent)
@@ -211,7 +212,12 @@ class LatencyMeter:
         )
 
     def _measure_reference(self) -> None:
-        self._recent.append(self._run(self._reference, self._precision, self.iterations).median_ms)
+        try:
+            self._recent.append(self._run(self._reference, self._precision, self.iterations).median_ms)
+        except MeasurementError as error:
+            raise ReferenceMeasurementError(
+                f"the reference network could not be measured ({error}): run again with --resume"
+            ) from error
         self._since = 0
 
     @property
@@ -224,6 +230,7 @@ class LatencyMeter:
 
         Raises:
             MeasurementError: If benchmark_app gives no number.
+            ReferenceMeasurementError: If it gives none for the reference network.
         """
         if self._since >= self._every:
             self._measure_reference()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from qnas_ov.core.errors import MeasurementError
+from qnas_ov.core.errors import GraphError, MeasurementError, ReferenceMeasurementError
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import FLOAT, INT8, save_ir
@@ -45,8 +45,14 @@ class Recorder:
         candidate: str,
         genotype: Genotype,
         measure: Callable[[], tuple[dict[str, float], dict[str, Any]]],
+        required: bool = False,
     ) -> Evaluation:
-        """The recorded evaluation of that identity, or a new one by `measure`, recorded as ok or as failed."""
+        """The recorded evaluation of that identity, or a new one by `measure`, recorded as ok or as failed.
+
+        Raises:
+            ReferenceMeasurementError: If `required` is set and measuring fails; this is not recorded, so that a resumed
+                run tries again.
+        """
         key = digest_json({"run": self._run_digest, "stage": stage, **identity})
         if key in self._known:
             self.reused += 1
@@ -57,6 +63,10 @@ class Recorder:
             details["seconds"] = round(time.monotonic() - start, 3)
             evaluation = Evaluation(key, stage, candidate, genotype, "ok", values, details)
         except MeasurementError as error:
+            if required:
+                raise ReferenceMeasurementError(
+                    f"the unsearched network could not be measured as {candidate}: {error}; run again with --resume"
+                ) from error
             evaluation = Evaluation(key, stage, candidate, genotype, "failed", reason=str(error))
         self.journal.append(evaluation)
         self._known[key] = evaluation
@@ -136,12 +146,19 @@ class Evaluator:
     def _measure_candidate(self, genotype: Genotype, name: str) -> tuple[dict[str, float], dict[str, Any]]:
         candidate = self._network.builder.candidate(genotype)
         start = time.monotonic()
-        model = self._network.builder.build(candidate)
+        try:
+            model = self._network.builder.build(candidate)
+        except (GraphError, RuntimeError) as error:
+            raise MeasurementError(f"the network cannot be built: {str(error).strip().splitlines()[-1]}") from error
         build_seconds = time.monotonic() - start
         values, details = self.measure_ir(model, name, candidate.inference_precision)
-        costs = self._network.builder.compute_costs(np.array([genotype]))
-        values |= {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}
+        values |= self.macs_and_params(genotype)
         return values, {**details, **candidate.to_json(), "build_seconds": round(build_seconds, 4)}
+
+    def macs_and_params(self, genotype: Genotype) -> dict[str, float]:
+        """Computed costs of a genotype."""
+        costs = self._network.builder.compute_costs(np.array([genotype]))
+        return {name: float(costs[name][0]) for name in ("macs", "params")}
 
     def measure_ir(
         self, model: ov.Model, name: str, inference_precision: str
@@ -182,12 +199,12 @@ class Evaluator:
 
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
             values, details = self.measure_ir(baseline.model, baseline.name, baseline.inference_precision)
-            builder, largest = self._network.builder, self._network.supernet.elastic.largest()
-            genotype = builder.genotype(
-                architecture=largest, precision=INT8, inference_precision=self._setup.precisions[0]
+            whole = self._network.builder.genotype(
+                architecture=self._network.supernet.elastic.largest(),
+                precision=INT8,
+                inference_precision=self._setup.precisions[0],
             )
-            costs = builder.compute_costs(np.array([genotype]))
-            return values | {"macs": float(costs["macs"][0]), "params": float(costs["params"][0])}, details
+            return values | self.macs_and_params(whole), details
 
         return self._recorder.once(
             "baseline",
@@ -195,4 +212,5 @@ class Evaluator:
             candidate=baseline.name,
             genotype=baseline.genotype,
             measure=measure,
+            required=True,
         )

@@ -31,12 +31,14 @@ class SearchResult:
         front: The verified, measured Pareto front (`pareto.csv`).
         baselines: The unsearched network, verified likewise (`baselines.csv`).
         predictors: Scores of the predictors (`predictors.json`).
+        metric: Column of the accuracy, for instance "accuracy_top1".
     """
 
     folder: Path
     front: pd.DataFrame
     baselines: pd.DataFrame
     predictors: dict[str, Any]
+    metric: str
 
     def package(self, candidate: str, destination: str | Path) -> Path:
         """Copies the package of a front candidate.
@@ -80,6 +82,24 @@ def check_same_machine(folder: Path, machine: Mapping[str, Any]) -> None:
             )
 
 
+def check_same_inputs(folder: RunFolder, inputs: Mapping[str, str]) -> None:
+    """Notes what the run is made of, or checks that a continued run is made of the same.
+
+    Raises:
+        RunFolderError: If something changed: old and new measurements would not compare.
+    """
+    before = folder.journal.meta("inputs")
+    if before is None:
+        folder.journal.set_meta("inputs", dict(inputs))
+        return
+    changed = [name for name, digest in inputs.items() if before.get(name) != digest]
+    if changed:
+        raise RunFolderError(
+            f"--resume must continue with what the run in '{folder.path}' began with: {' and '.join(changed)} changed; "
+            "restore it, or start again with another --out"
+        )
+
+
 def write_run(
     folder: RunFolder,
     *,
@@ -94,7 +114,7 @@ def write_run(
     """Writes everything beside the journal: tables, space, predictors, packages, report."""
     path, evaluations = folder.path, folder.journal.to_frame()
     by_name = {v.finalist.name: v for v in verified}
-    write_json(path / "space.json", space_record(network))
+    write_json(path / "space.json", space_record(setup, network))
     write_text(path / "evaluations.csv", evaluations.to_csv(index=False))
     write_text(path / "baselines.csv", baselines.to_csv(index=False))
     write_json(path / "predictors.json", predictors)
@@ -108,9 +128,11 @@ def write_run(
     write_text(path / "pareto.csv", front.to_csv(index=False))
 
 
-def space_record(network: Network) -> dict[str, Any]:
-    """The content of `space.json`: knobs, and the operations of every precision unit."""
+def space_record(setup: Setup, network: Network) -> dict[str, Any]:
+    """The content of `space.json`: objectives, knobs, and the operations of every precision unit."""
     return {
+        "metric": setup.task.metric.column,
+        "objectives": [{"column": o.column, "direction": o.direction} for o in setup.objectives],
         "knobs": network.builder.space.to_json(),
         "units": [{"key": u.key, "knob": u.knob, "operations": list(u.operations)} for u in network.bank.units],
         "log10_candidates": network.builder.space.log10_size(),
@@ -199,8 +221,9 @@ def load_result(folder: Path) -> SearchResult:
             front=pd.read_csv(folder / "pareto.csv"),
             baselines=pd.read_csv(folder / "baselines.csv"),
             predictors=json.loads((folder / "predictors.json").read_text()),
+            metric=str(json.loads((folder / "space.json").read_text())["metric"]),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise RunFolderError(
             f"'{folder}' is no finished run ({error}): continue it with --resume, or choose another folder"
         ) from error

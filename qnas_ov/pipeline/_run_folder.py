@@ -48,28 +48,28 @@ def check_resumable(folder: Path, stored: Recipe | None, given: Mapping[str, Any
         resume: Whether the user asked to continue.
 
     Raises:
-        RunFolderError: If it holds a run and `resume` is not set, or a setting differs from the run's.
+        RunFolderError: If it holds a run and `resume` is not set, or the other way round, or a setting differs.
+        QnasError: If a setting does not exist or does not fit.
     """
     if stored is None:
+        if resume:
+            raise RunFolderError(
+                f"'{folder}' holds no run to resume: check the name, or leave --resume out to start one"
+            )
         return
     if not resume:
         raise RunFolderError(
             f"'{folder}' holds a run already: add --resume to continue it, or choose another --out for a new one"
         )
-    known = stored.model_dump()
-    differing = {k: v for k, v in given.items() if _plain(known[k]) != _plain(v)}
+    asked = build_recipe({**stored.model_dump(), **given})
+    canonical = asked.model_copy(update={"device": asked.device.upper(), "dataset": asked.dataset or stored.dataset})
+    differing = stored.differences(canonical)
     if differing:
-        listed = ", ".join(f"{k} (the run has {_plain(known[k])!r}, given {_plain(v)!r})" for k, v in differing.items())
+        listed = ", ".join(f"{name} (the run has {mine}, given {theirs})" for name, (mine, theirs) in differing.items())
         raise RunFolderError(
             f"--resume must keep the settings '{folder}' was started with: {listed}; "
             "leave these out, or choose another --out"
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return list(value)
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class RunFolder:
@@ -101,10 +101,19 @@ class RunFolder:
                 write_text(path / _RECIPE, recipe.to_yaml())
             self.work = path / ".work"
             self.work.mkdir(exist_ok=True)
+            self._check_journal()
             self.journal = Journal(path / _JOURNAL)
         except BaseException:
             os.close(self._lock)
             raise
+
+    def _check_journal(self) -> None:
+        """A run that has begun to measure has a journal; an empty one in its place would measure everything again."""
+        journal = self.path / _JOURNAL
+        if (self.path / "machine.json").exists() and not (journal.exists() and journal.stat().st_size):
+            raise RunFolderError(
+                f"the journal {journal} is missing or empty: restore it from a copy, or start again with another --out"
+            )
 
     def close(self) -> None:
         """Closes the journal and lets others in."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from qnas_ov.algorithms import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
-from qnas_ov.core.records import Evaluation
+from qnas_ov.core.records import COST_OBJECTIVES, Evaluation
 from qnas_ov.measure import describe_machine
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
-from qnas_ov.pipeline._outputs import SearchResult, check_same_machine, load_result, write_run
+from qnas_ov.pipeline._outputs import SearchResult, check_same_inputs, check_same_machine, load_result, write_run
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
@@ -20,6 +21,7 @@ from qnas_ov.pipeline._verify import Verified, Verifier
 from qnas_ov.predict import FeatureMap
 
 FINISHED = "finished"
+COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
 
 
 def run_search(
@@ -43,6 +45,13 @@ def run_search(
         QnasError: If the input does not fit, or no candidate meets the constraints.
     """
     progress = progress or Silent()
+    try:
+        return _run_search(given, out=out, resume=resume, progress=progress, origin=origin)
+    finally:
+        progress.end()
+
+
+def _run_search(given: Mapping[str, Any], *, out: Path, resume: bool, progress: Progress, origin: str) -> SearchResult:
     stored = stored_recipe(out)
     check_resumable(out, stored, given, resume=resume)
     setup = resolve(given if stored is None else stored.model_dump(), origin=origin)
@@ -54,9 +63,9 @@ def run_search(
         if folder.journal.meta(FINISHED):
             progress.say(f"the run in {out} is finished: nothing was measured")
             return load_result(out)
-        if resume and stored is None:
-            progress.say(f"{out} holds no run yet: starting one")
-        recorder = Recorder(folder.journal, run_digest(setup, network))
+        inputs = run_inputs(setup, network)
+        check_same_inputs(folder, inputs)
+        recorder = Recorder(folder.journal, digest_json(inputs))
         evaluator = Evaluator(setup, network, recorder, folder.work)
         baselines = measure_baselines(evaluator, progress)
         constraints = make_constraints(setup, baselines)
@@ -90,17 +99,15 @@ def run_search(
     return load_result(out)
 
 
-def run_digest(setup: Setup, network: Network) -> str:
-    """Digest of what all evaluations of a run have in common."""
-    return digest_json(
-        {
-            "bank": network.bank.digest,
-            "data": setup.task.digests(),
-            "device": setup.recipe.device,
-            "latency_seconds": setup.recipe.latency_seconds,
-            "knobs": network.builder.space.to_json(),
-        }
-    )
+def run_inputs(setup: Setup, network: Network) -> dict[str, str]:
+    """What all evaluations of a run have in common, as digests by name."""
+    return {
+        "the weights, calibration samples or NNCF": network.bank.digest,
+        "the data": digest_json(setup.task.digests()),
+        "the search space": digest_json(network.builder.space.to_json()),
+        "the settings": digest_json(setup.recipe.model_dump(mode="json")),
+        "the version of qnas-ov": version("qnas-ov"),
+    }
 
 
 def measure_baselines(evaluator: Evaluator, progress: Progress) -> dict[str, Evaluation]:
@@ -161,6 +168,8 @@ def search_loop(
         measured = []
         for genotype in batch:
             measured.append(evaluator.measure(genotype))
+            if not measured[-1].ok:
+                progress.say(describe(measured[-1]))
             progress.step(describe(measured[-1]))
         algorithm.tell([as_result(e) for e in measured])
         searched += measured
@@ -201,8 +210,6 @@ def describe(evaluation: Evaluation) -> str:
     """An evaluation in a line."""
     if not evaluation.ok:
         return f"{evaluation.candidate} failed: {evaluation.reason}"
-    accuracy = next(v for k, v in evaluation.values.items() if k not in ("latency_ms", "size_bytes", "macs", "params"))
-    return (
-        f"{evaluation.candidate} {accuracy:.4f}, {evaluation.values['latency_ms']:.3f} ms, "
-        f"{evaluation.values['size_bytes'] / 1e6:.2f} MB"
-    )
+    accuracy = next(v for k, v in evaluation.values.items() if k not in COST_COLUMNS)
+    latency, size = evaluation.values["latency_ms"], evaluation.values["size_bytes"] / 1e6
+    return f"{evaluation.candidate}: {accuracy:.4f}, {latency:.3f} ms, {size:.2f} MB"

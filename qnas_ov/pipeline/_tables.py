@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -50,18 +50,18 @@ def binding_message(measured: Sequence[Evaluation], constraints: Sequence[Constr
             f"{constraint.option} ({constraint.column} {'>=' if constraint.at_least else '<='} {constraint.limit:.6g})"
         )
 
-    for constraint in constraints:
-        if not any(constraint.met(e.values) for e in measured):
+    allowed = list(measured)
+    for position, constraint in enumerate(constraints):
+        meeting = [e for e in allowed if constraint.met(e.values)]
+        if not meeting:
+            where = f" where {' and '.join(bound(c) for c in constraints[:position])} hold" if position else ""
             return (
-                f"no candidate meets {bound(constraint)}: the best {constraint.column} of {len(measured)} measured "
-                f"candidates is {best(constraint, measured):.6g}; relax the limit, or measure more with --evaluations"
+                f"no candidate meets {bound(constraint)}{where}: the best {constraint.column} of {len(allowed)} "
+                f"measured candidates is {best(constraint, allowed):.6g}; start a new run with a new --out and a wider "
+                "limit or more --evaluations"
             )
-    last = constraints[-1]
-    others = [e for e in measured if all(c.met(e.values) for c in constraints[:-1])]
-    return (
-        f"no candidate meets {' and '.join(bound(c) for c in constraints)} together: where the others hold, the best "
-        f"{last.column} is {best(last, others or measured):.6g}; relax one limit, or measure more with --evaluations"
-    )
+        allowed = meeting
+    raise AssertionError("every constraint is met by some candidate")
 
 
 def baselines_table(baselines: Sequence[Verified]) -> pd.DataFrame:
@@ -77,8 +77,8 @@ def front_table(
 ) -> pd.DataFrame:
     """The non-dominated set of what was verified, with speed-ups, sizes and paired tests against the baselines.
 
-    A baseline that is a candidate of the space competes like any other, and latencies whose ranges overlap are ties. In
-    column names "int8" is the fastest all-INT8 baseline and "f32" the float baseline under the f32 hint.
+    A baseline that is a candidate of the space competes like any other, and latencies closer than their noise are
+    ties. In column names "int8" is the fastest all-INT8 baseline and "f32" the float baseline under the f32 hint.
 
     Raises:
         ConstraintError: If verification moved every candidate over a limit.
@@ -89,8 +89,9 @@ def front_table(
         as_measured = [Evaluation(v.finalist.name, "final", v.finalist.name, (), "ok", v.values) for v in competing]
         raise ConstraintError(binding_message(as_measured, constraints) if as_measured else "no finalist was measured")
     points = to_minimise([v.values for v in kept], objectives)
-    low, high = (to_minimise([_range_end(v.values, end) for v in kept], objectives) for end in ("low", "high"))
-    front = [v for v, good in zip(kept, is_nondominated_beyond_noise(points, low, high), strict=True) if good]
+    tie = latency_tie([v.latencies_ms for v in (*verified, *baselines)])
+    noise = np.array([tie if o.column == "latency_ms" else 0.0 for o in objectives])
+    front = [v for v, good in zip(kept, is_nondominated_beyond_noise(points, noise), strict=True) if good]
     int8 = min((b for b in baselines if b.finalist.name.startswith("int8-")), key=lambda b: b.values["latency_ms"])
     f32 = next(b for b in baselines if b.finalist.name == "float-f32")
     bf16 = next((b for b in baselines if b.finalist.name == "float-bf16"), None)
@@ -110,8 +111,21 @@ def front_table(
     return pd.DataFrame(rows)
 
 
-def _range_end(values: Mapping[str, float], end: str) -> dict[str, float]:
-    return {**values, "latency_ms": values[f"latency_ms_{end}"]}
+def latency_tie(rounds: Sequence[Sequence[float]]) -> float:
+    """The relative difference of two median latencies that chance alone exceeds in 5% of cases.
+
+    From the standard deviation between rounds, relative to each network's median; the median over all networks, so that
+    a single slow round does not count. 0 where there is one round only.
+
+    Args:
+        rounds: Latencies of every network, one per round.
+    """
+    spreads = [np.std(r, ddof=1) / np.median(r) for r in rounds if len(r) > 1]
+    if not spreads:
+        return 0.0
+    count = float(np.median([len(r) for r in rounds]))
+    error_of_median = 1.2533 / np.sqrt(count)  # the median's standard error over one run's, for a normal spread
+    return float(1.96 * np.sqrt(2.0) * error_of_median * np.median(spreads))
 
 
 def describe(verified: Verified) -> dict[str, object]:

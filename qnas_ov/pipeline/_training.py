@@ -25,12 +25,14 @@ class TrainResult:
 
     Attributes:
         folder: Where the weights stand.
+        registered: Where the registered model's own weights stand.
         largest: Of the largest network.
         smallest: Of the smallest.
         random_mean: Mean of 20 random subnetworks.
     """
 
     folder: Path
+    registered: Path
     largest: float
     smallest: float
     random_mean: float
@@ -52,14 +54,22 @@ def run_training(model: str, *, out: Path, settings: TrainSettings, progress: Pr
     config = json.loads((entry.folder / "config.json").read_text())
     family = FAMILIES.get(entry.family)
     supernet = family.build(config, seed=settings.seed)
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out '{out}' cannot be made ({error.strerror}): choose another folder") from error
     progress.begin(f"training {model}", settings.epochs)
 
     def tell(state: TrainProgress) -> None:
         progress.step(f"epoch {state.epoch} loss {state.loss:.3f}")
 
-    train_supernet(supernet, task.train, settings, on_epoch=tell)
-    progress.end()
-    out.mkdir(parents=True)
+    try:
+        train_supernet(supernet, task.train, settings, on_epoch=tell)
+    except BaseException:
+        out.rmdir()
+        raise
+    finally:
+        progress.end()
     weights = {name: tensor.to(torch.float16).contiguous() for name, tensor in supernet.model.state_dict().items()}
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
     write_json(out / "config.json", config)
@@ -75,4 +85,4 @@ def run_training(model: str, *, out: Path, settings: TrainSettings, progress: Pr
     for genotype in space.sample(np.random.default_rng(settings.seed), 20):
         with control.subnetwork({k: int(v) for k, v in space.decode(genotype).items()}):
             scores.append(evaluate_top1(stored, task.validation))
-    return TrainResult(out, largest, smallest, float(np.mean(scores)))
+    return TrainResult(out, entry.folder, largest, smallest, float(np.mean(scores)))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from qnas_ov.core.fingerprint import digest_file
 from qnas_ov.core.progress import Progress
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import Candidate, save_ir
@@ -33,6 +34,8 @@ class Finalist:
         genotype: Its genotype, () for baselines outside the space.
         candidate: Its architecture and policy, None for baselines outside the space.
         costs: MACs and parameters.
+        weights: SHA-256 of its .bin: results of other weights do not count for it.
+        baseline: Whether it is the unsearched network.
     """
 
     name: str
@@ -41,14 +44,25 @@ class Finalist:
     genotype: Genotype
     candidate: Candidate | None
     costs: dict[str, float]
+    weights: str
+    baseline: bool
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What the verification measured of a finalist: table values, and per-sample test scores for paired tests."""
+    """What the verification measured of a finalist.
+
+    Attributes:
+        finalist: The network.
+        values: Its row in the tables.
+        latencies_ms: One latency per round.
+        test_scores: Per-sample scores on test data, for paired tests.
+        realised: Precision that each unit really ran in; empty for baselines outside the space.
+    """
 
     finalist: Finalist
     values: dict[str, float]
+    latencies_ms: tuple[float, ...]
     test_scores: np.ndarray
     realised: dict[str, str]
 
@@ -65,9 +79,17 @@ class Verifier:
 
     def baseline_finalist(self, baseline: Baseline, measured: Evaluation) -> Finalist:
         """A baseline as it is; calibrating it afresh would give the same network."""
-        candidate = self._network.builder.candidate(baseline.genotype) if baseline.genotype else None
         path = save_ir(baseline.model, self._work / f"{baseline.name}.xml")
-        return self._finalist(baseline.name, baseline.inference_precision, path, baseline.genotype, candidate, measured)
+        return Finalist(
+            name=baseline.name,
+            inference_precision=baseline.inference_precision,
+            path=path,
+            genotype=baseline.genotype,
+            candidate=self._network.builder.candidate(baseline.genotype) if baseline.genotype else None,
+            costs=_costs(measured),
+            weights=digest_file(path.with_suffix(".bin")),
+            baseline=True,
+        )
 
     def candidate_finalist(self, measured: Evaluation) -> Finalist:
         """A front candidate, calibrated afresh on its own graph."""
@@ -76,32 +98,34 @@ class Verifier:
         model = self._network.builder.recalibrate(candidate, self._network.calibration)
         model.set_rt_info(json.dumps(candidate.to_json(), sort_keys=True), ["qnas_ov", "candidate"])
         save_ir(model, path)
-        return self._finalist(
-            measured.candidate, candidate.inference_precision, path, measured.genotype, candidate, measured
+        return Finalist(
+            name=measured.candidate,
+            inference_precision=candidate.inference_precision,
+            path=path,
+            genotype=measured.genotype,
+            candidate=candidate,
+            costs=_costs(measured),
+            weights=digest_file(path.with_suffix(".bin")),
+            baseline=False,
         )
-
-    @staticmethod
-    def _finalist(
-        name: str, precision: str, path: Path, genotype: Genotype, candidate: Candidate | None, measured: Evaluation
-    ) -> Finalist:
-        costs = {c: measured.values[c] for c in ("macs", "params")}
-        return Finalist(name, precision, path, genotype, candidate, costs)
 
     def verify(self, finalists: Sequence[Finalist], progress: Progress) -> list[Verified]:
         """Judges all finalists on validation and test data, then measures latency in interleaved rounds.
 
-        Finalists of which a measurement fails are left out; the failure stands in the journal.
+        A candidate of which a measurement fails is left out and the failure told; it stands in the journal.
         """
         rounds = self._setup.recipe.final_rounds
         progress.begin("verifying", len(finalists) * (1 + rounds))
         judged = {}
         for f in finalists:
             judged[f.name] = self._judge(f)
+            _tell_failure(judged[f.name], progress)
             progress.step(f"{f.name} judged on test data")
         latencies: dict[str, list[float]] = {f.name: [] for f in finalists}
         for number in range(rounds):
             for f in finalists:
                 run = self._time(f, number)
+                _tell_failure(run, progress)
                 if run.ok:
                     latencies[f.name].append(run.values["latency_ms"])
                 progress.step(f"{f.name} timed")
@@ -127,7 +151,12 @@ class Verifier:
             return values, {"test_scores": test.tolist(), "realised": self._realised(finalist)}
 
         return self._recorder.once(
-            "final", {"network": finalist.name}, candidate=finalist.name, genotype=finalist.genotype, measure=measure
+            "final",
+            {"network": finalist.name, "weights": finalist.weights},
+            candidate=finalist.name,
+            genotype=finalist.genotype,
+            measure=measure,
+            required=finalist.baseline,
         )
 
     def _realised(self, finalist: Finalist) -> dict[str, str]:
@@ -149,10 +178,11 @@ class Verifier:
 
         return self._recorder.once(
             "final-latency",
-            {"network": finalist.name, "round": number},
+            {"network": finalist.name, "weights": finalist.weights, "round": number},
             candidate=finalist.name,
             genotype=finalist.genotype,
             measure=measure,
+            required=finalist.baseline,
         )
 
     def _summarise(self, finalist: Finalist, judged: Evaluation, latencies: list[float]) -> Verified:
@@ -172,10 +202,20 @@ class Verifier:
             "latency_ms": statistics.median(latencies),
             "latency_ms_low": min(latencies),
             "latency_ms_high": max(latencies),
+            "latency_rounds": len(latencies),
             "size_bytes": judged.values["size_bytes"],
             **finalist.costs,
         }
-        return Verified(finalist, values, scores, dict(judged.details["realised"]))
+        return Verified(finalist, values, tuple(latencies), scores, dict(judged.details["realised"]))
+
+
+def _costs(measured: Evaluation) -> dict[str, float]:
+    return {name: measured.values[name] for name in ("macs", "params")}
+
+
+def _tell_failure(evaluation: Evaluation, progress: Progress) -> None:
+    if not evaluation.ok:
+        progress.say(f"{evaluation.candidate} failed and is left out: {evaluation.reason}")
 
 
 def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:

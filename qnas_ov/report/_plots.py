@@ -39,7 +39,7 @@ def front_plot(evaluations: pd.DataFrame, front: pd.DataFrame, baselines: pd.Dat
     figure.add_scatter(
         x=front["latency_ms"], y=front[test], mode="lines+markers", name="verified front (test)",
         line={"color": FRONT, "width": 1.5, "dash": "dot"}, marker={"color": FRONT, "size": 10},
-        error_y=_bars(front, test), text=[_hover(r) for _, r in front.iterrows()],
+        error_y=_bars(front, test), text=[_hover(r, test) for _, r in front.iterrows()],
         hovertemplate="%{text}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
@@ -63,8 +63,7 @@ def _bars(frame: pd.DataFrame, column: str) -> dict[str, Any]:
     }
 
 
-def _hover(row: pd.Series) -> str:
-    metric = next(c for c in row.index if c.startswith("test_") and not c.endswith(("low", "high")))
+def _hover(row: pd.Series, metric: str) -> str:
     return (
         f"<b>{row['candidate']}</b><br>{row['latency_ms']:.3f} ms, {row[metric]:.4f} on test<br>"
         f"{row['size_bytes'] / 1e6:.2f} MB, {row['speedup_vs_int8']:.2f}x the all-INT8 network"

@@ -52,10 +52,9 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """What is told after each epoch: its number from 1, the number of epochs, the mean loss of the largest network."""
+    """What is told after each epoch: its number from 1, and the mean loss of the largest network."""
 
     epoch: int
-    epochs: int
     loss: float
 
 
@@ -132,7 +131,7 @@ def train_supernet(
             losses.append(loss.item())
         control.reset()
         if on_epoch is not None:
-            on_epoch(TrainProgress(epoch + 1, settings.epochs, float(np.mean(losses))))
+            on_epoch(TrainProgress(epoch + 1, float(np.mean(losses))))
     model.eval()
 
 

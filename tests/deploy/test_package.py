@@ -49,7 +49,7 @@ def test_a_full_disk_leaves_the_old_package(saved: Path, tmp_path: Path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(RunFolderError, match="cannot write the package .*No space left on device"):
+    with pytest.raises(RunFolderError, match="cannot write .*No space left on device"):
         write_package(target, model=saved, config={"old": False}, preprocessor=None, manifest={})
     assert json.loads((target / "config.json").read_text()) == {"old": True}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml", "p"]
