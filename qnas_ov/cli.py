@@ -105,21 +105,20 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
 @cli.command()
 @click.option("--model", required=True, help="Registered model to train from random weights.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
-@click.option("--epochs", type=int, help="Passes over the training data.  [default: 110]")
+@click.option("--init", type=click.Path(path_type=Path), help="Folder with weights to start from; random if left out.")
+@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 2]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data per cycle.  [default: 110]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
-def train(model: str, out: Path, epochs: int | None, seed: int) -> None:
+def train(model: str, out: Path, init: Path | None, **settings: int | None) -> None:
     """Train a model's supernet.
 
     Example: qnas-ov train --model digits-vit --out digits-vit-weights
     """
-    from qnas_ov.core.errors import InputError
     from qnas_ov.pipeline import run_training
     from qnas_ov.train import TrainSettings
 
-    if epochs is not None and epochs < 1:
-        raise InputError(f"--epochs must be at least 1: got {epochs}")
-    settings = TrainSettings(seed=seed) if epochs is None else TrainSettings(seed=seed, epochs=epochs)
-    result = run_training(model, out=out, settings=settings, progress=TerminalProgress())
+    given = {name: value for name, value in settings.items() if value is not None}
+    result = run_training(model, out=out, init=init, settings=TrainSettings(**given), progress=TerminalProgress())
     click.echo(
         f"validation accuracy: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
         f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}"

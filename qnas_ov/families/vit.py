@@ -61,6 +61,11 @@ class ViTFamily:
         Raises:
             InputError: If a file is missing, or tensors are missing or left over (they are named).
         """
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise InputError(
+                    f"the checkpoint '{folder}' must hold {name}: give the folder of a Hugging Face checkpoint"
+                )
         config = json.loads((folder / "config.json").read_text())
         supernet = self.build(config, seed=0)
         weights = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}

@@ -2,11 +2,12 @@
 
 from qnas_ov.measure.accuracy import predict_outputs
 from qnas_ov.measure.device import check_device, describe_machine, inference_precisions
-from qnas_ov.measure.latency import Latency, LatencyMeter, LatencyRun, benchmark_app_arguments, run_benchmark_app
+from qnas_ov.measure.latency import Gauge, Latency, LatencyMeter, LatencyRun, benchmark_app_arguments, run_benchmark_app
 from qnas_ov.measure.precision import RealisedPrecisions, realised_precisions
 from qnas_ov.measure.size import measure_size
 
 __all__ = [
+    "Gauge",
     "Latency",
     "LatencyMeter",
     "LatencyRun",

@@ -1,8 +1,8 @@
 """Latency as the real `benchmark_app` reports it, with the drift of the machine divided out.
 
 Protocol: one process per run, static shape, `-hint latency` (one synchronous request), inference precision pinned,
-benchmark_app's own warm-up discarded, the median of the iterations taken. A reference network is measured again
-between candidates; a candidate's latency is scaled by how the reference has moved since the start.
+benchmark_app's own warm-up discarded, the median of the iterations taken. A reference network is measured before and
+after every run; a latency is scaled by how the reference has moved since the start.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections import deque
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import openvino as ov
 
 from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 
@@ -26,6 +28,7 @@ _BENCHMARK_APP = "from openvino.tools.benchmark.main import main; main()"
 _MEDIAN_LINE = re.compile(r"Median:\s+([0-9.]+)\s+(us|ms|s)\b")
 _UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _TAIL_LINES = 4
+_GAUGE_MS = 50.0
 
 
 @dataclass(frozen=True)
@@ -160,25 +163,58 @@ class Latency:
     """One run with the drift of the machine divided out.
 
     Attributes:
-        latency_ms: The run's median over the drift.
+        latency_ms: The run's median, scaled to the speed of the machine when the anchor was set.
         run: What benchmark_app reported.
-        drift: How much slower the machine was than when the anchor was set (1.0 is equal).
+        gauge_ms: Latency of the reference network around the run: the mean of before and after.
     """
 
     latency_ms: float
     run: LatencyRun
-    drift: float
+    gauge_ms: float
 
     def to_json(self) -> dict[str, Any]:
         """The latency as JSON."""
-        return {"latency_ms": self.latency_ms, "drift": self.drift, "run": self.run.to_json()}
+        return {"latency_ms": self.latency_ms, "gauge_ms": self.gauge_ms, "run": self.run.to_json()}
+
+
+class Gauge:
+    """A reference network, compiled once in this process, that tells in some 50 ms how fast the machine is now.
+
+    A benchmark_app process takes ten times as long, so with it the reference could be measured only now and then, and
+    the speed of a shared machine changes faster than that.
+    """
+
+    def __init__(
+        self, reference: Path, *, device: str, shapes: Mapping[str, Sequence[int]], inference_precision: str
+    ) -> None:
+        core = ov.Core()
+        network = core.read_model(reference)
+        network.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
+        compiled = core.compile_model(
+            network, device, {"INFERENCE_PRECISION_HINT": inference_precision, "PERFORMANCE_HINT": "LATENCY"}
+        )
+        self._request = compiled.create_infer_request()
+        for port in compiled.inputs:
+            self._request.get_tensor(port).data[...] = 0
+        self._count = 3
+        self.read()
+        self._count = int(min(200, max(5, _GAUGE_MS / self.read())))
+
+    def read(self) -> float:
+        """Median latency of the reference now, in milliseconds."""
+        times = []
+        for _ in range(self._count):
+            start = time.perf_counter()
+            self._request.infer(share_inputs=True)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) * 1e3
 
 
 class LatencyMeter:
-    """Measures networks against a reference network.
+    """Measures networks with benchmark_app, between two readings of a reference network.
 
-    The first reference run is discarded; the next ones set the anchor. After every `every` measured networks the
-    reference is measured again, and the median of its last three runs over the anchor is the drift.
+    The first benchmark_app process is discarded, and readings after it set the anchor. A latency is the run's median
+    times anchor over gauge, so that drift of the machine cancels.
     """
 
     def __init__(
@@ -189,51 +225,35 @@ class LatencyMeter:
         shapes: Mapping[str, Sequence[int]],
         reference_precision: str,
         seconds: float,
-        every: int = 6,
         anchor_ms: float | None = None,
     ) -> None:
-        self._reference = reference
         self._device = device
         self._shapes = dict(shapes)
-        self._precision = reference_precision
-        self._every = every
-        self._since = 0
-        self._recent: deque[float] = deque(maxlen=3)
         self.iterations = 20
-        self._measure_reference()  # discarded, but tells how many iterations fit
-        self.iterations = int(min(2000, max(20, seconds * 1e3 / self._recent.pop())))
-        for _ in range(3):
-            self._measure_reference()
-        self.anchor_ms = anchor_ms if anchor_ms is not None else statistics.median(self._recent)
+        try:
+            self._run(reference, reference_precision)  # discarded
+            self._gauge = Gauge(reference, device=device, shapes=shapes, inference_precision=reference_precision)
+        except (MeasurementError, RuntimeError) as error:
+            raise ReferenceMeasurementError(
+                f"the reference network could not be measured ({str(error).strip().splitlines()[0]}): run again with "
+                "--resume"
+            ) from error
+        reading = statistics.median(self._gauge.read() for _ in range(5))
+        self.iterations = int(min(2000, max(20, seconds * 1e3 / reading)))
+        self.anchor_ms = anchor_ms if anchor_ms is not None else reading
 
-    def _run(self, model: Path, precision: str, iterations: int) -> LatencyRun:
+    def _run(self, model: Path, precision: str) -> LatencyRun:
         return run_benchmark_app(
-            model, device=self._device, shapes=self._shapes, inference_precision=precision, iterations=iterations
+            model, device=self._device, shapes=self._shapes, inference_precision=precision, iterations=self.iterations
         )
 
-    def _measure_reference(self) -> None:
-        try:
-            self._recent.append(self._run(self._reference, self._precision, self.iterations).median_ms)
-        except MeasurementError as error:
-            raise ReferenceMeasurementError(
-                f"the reference network could not be measured ({error}): run again with --resume"
-            ) from error
-        self._since = 0
-
-    @property
-    def drift(self) -> float:
-        """How much slower the machine is now than when the anchor was set."""
-        return statistics.median(self._recent) / self.anchor_ms
-
     def measure(self, model: Path, *, inference_precision: str) -> Latency:
-        """Measures one IR in one process.
+        """Measures one IR in one benchmark_app process.
 
         Raises:
             MeasurementError: If benchmark_app gives no number.
-            ReferenceMeasurementError: If it gives none for the reference network.
         """
-        if self._since >= self._every:
-            self._measure_reference()
-        self._since += 1
-        run = self._run(model, inference_precision, self.iterations)
-        return Latency(run.median_ms / self.drift, run, self.drift)
+        before = self._gauge.read()
+        run = self._run(model, inference_precision)
+        gauge_ms = (before + self._gauge.read()) / 2
+        return Latency(run.median_ms * self.anchor_ms / gauge_ms, run, gauge_ms)

@@ -38,13 +38,27 @@ class TrainResult:
     random_mean: float
 
 
-def run_training(model: str, *, out: Path, settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
-    """Trains a registered model's supernet from random weights and saves it as a Hugging Face folder.
+def run_training(
+    model: str,
+    *,
+    out: Path,
+    settings: TrainSettings,
+    init: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Trains a registered model's supernet and saves it as a Hugging Face folder.
 
     The weights are stored in half precision; accuracies are of the stored weights.
 
+    Args:
+        model: Its name.
+        out: New folder for the weights.
+        settings: How to train.
+        init: Folder with weights to start from; None starts from random ones.
+        progress: Where to tell what happens.
+
     Raises:
-        QnasError: If the model is unknown, or `out` exists.
+        QnasError: If the model is unknown, `out` exists, or the weights in `init` do not fit.
     """
     progress = progress or Silent()
     entry = MODELS.get(model)
@@ -53,18 +67,18 @@ def run_training(model: str, *, out: Path, settings: TrainSettings, progress: Pr
     task = TASKS.get(entry.task)()
     config = json.loads((entry.folder / "config.json").read_text())
     family = FAMILIES.get(entry.family)
-    supernet = family.build(config, seed=settings.seed)
+    supernet = family.build(config, seed=settings.seed) if init is None else family.load(init)
     try:
         out.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"--out '{out}' cannot be made ({error.strerror}): choose another folder") from error
-    progress.begin(f"training {model}", settings.epochs)
+    progress.begin(f"training {model}", settings.cycles * settings.epochs)
 
     def tell(state: TrainProgress) -> None:
         progress.step(f"epoch {state.epoch} loss {state.loss:.3f}")
 
     try:
-        train_supernet(supernet, task.train, settings, on_epoch=tell)
+        train_supernet(supernet, task.train, settings, trained=init is not None, on_epoch=tell)
     except BaseException:
         out.rmdir()
         raise

@@ -121,20 +121,30 @@ class Verifier:
             judged[f.name] = self._judge(f)
             _tell_failure(judged[f.name], progress)
             progress.step(f"{f.name} judged on test data")
-        latencies: dict[str, list[float]] = {f.name: [] for f in finalists}
+        runs: dict[str, list[Evaluation]] = {f.name: [] for f in finalists}
         for number in range(rounds):
             for f in finalists:
                 run = self._time(f, number)
                 _tell_failure(run, progress)
                 if run.ok:
-                    latencies[f.name].append(run.values["latency_ms"])
+                    runs[f.name].append(run)
                 progress.step(f"{f.name} timed")
         progress.end()
+        latencies = self._at_typical_speed(runs)
         return [
             self._summarise(f, judged[f.name], latencies[f.name])
             for f in finalists
             if judged[f.name].ok and latencies[f.name]
         ]
+
+    @staticmethod
+    def _at_typical_speed(runs: dict[str, list[Evaluation]]) -> dict[str, list[float]]:
+        """Latencies as at the machine's typical speed during the verification, not at that when the search began."""
+        typical = statistics.median(r.details["latency"]["gauge_ms"] for found in runs.values() for r in found)
+        return {
+            name: [r.details["latency"]["run"]["median_ms"] * typical / r.details["latency"]["gauge_ms"] for r in found]
+            for name, found in runs.items()
+        }
 
     def _judge(self, finalist: Finalist) -> Evaluation:
         column = self._setup.task.metric.column

@@ -8,7 +8,7 @@ Slimmable Networks (arXiv 1903.05134) and BigNAS (arXiv 2003.11142).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,18 +27,20 @@ class TrainSettings:
     """Settings of supernet training.
 
     Attributes:
-        epochs: Passes over the training split.
+        cycles: How often the schedule runs from warm-up to the end; small subnetworks need more than one.
+        epochs: Passes over the training split per cycle.
         batch_size: Samples per step.
         learning_rate: Peak of the cosine schedule.
         weight_decay: AdamW's weight decay, on matrices only.
         warmup: Share of the steps with a rising learning rate.
         num_random: Random subnetworks per step, besides the largest and the smallest.
         distillation: Weight of the divergence to the largest network against the labels, 0 to 1; it grows from 0 over
-            the first third of the steps, since an untrained teacher only holds its students back.
+            the first third of the first cycle, since an untrained teacher only holds its students back.
         label_smoothing: Of the cross entropy.
         seed: Seed of everything random.
     """
 
+    cycles: int = 2
     epochs: int = 110
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -86,29 +88,55 @@ def train_supernet(
     split: Split,
     settings: TrainSettings,
     *,
+    trained: bool = False,
     on_epoch: Callable[[TrainProgress], None] | None = None,
 ) -> None:
     """Trains the supernet's weights in place; it is the largest network, in evaluation mode, when this returns.
 
+    Args:
+        supernet: The network.
+        split: The training data.
+        settings: How to train.
+        trained: Whether the weights are trained already, so that the first cycle distils at once.
+        on_epoch: Called after every epoch.
+
     Raises:
         QnasError: If the loss is not finite; the message says at which step.
     """
-    rng = np.random.default_rng(settings.seed)
-    generator = torch.Generator().manual_seed(settings.seed)
     space = Space(supernet.elastic.knobs())
     control = ElasticControl(supernet)
-    name = supernet.inputs[0].name
+    supernet.model.train()
+    for cycle in range(settings.cycles):
+        seed, offset = settings.seed + cycle, cycle * settings.epochs
+        for epoch, loss in _run_cycle(supernet, control, space, split, settings, seed, ramp=not trained and cycle == 0):
+            if not math.isfinite(loss):
+                raise QnasError(f"the loss is {loss} in epoch {offset + epoch}: lower the learning rate")
+            if on_epoch is not None:
+                on_epoch(TrainProgress(offset + epoch, loss))
+    supernet.model.eval()
+
+
+def _run_cycle(
+    supernet: Supernet,
+    control: ElasticControl,
+    space: Space,
+    split: Split,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    ramp: bool,
+) -> Iterator[tuple[int, float]]:
+    """Trains one cycle; yields each epoch's number from 1 and mean loss, with the largest network selected."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    name, model = supernet.inputs[0].name, supernet.model
     images, labels = torch.from_numpy(split.inputs[name]), torch.from_numpy(split.labels)
-    model = supernet.model.train()
     steps, step = settings.epochs * math.ceil(len(labels) / settings.batch_size), 0
     optimizer, schedule = _optimizer(model, settings, steps=steps)
-
-    for epoch in range(settings.epochs):
+    for epoch in range(1, settings.epochs + 1):
         losses = []
         for batch in torch.randperm(len(labels), generator=generator).split(settings.batch_size):
             inputs, targets = {name: augment_images(images[batch], generator)}, labels[batch]
-            soft_weight = settings.distillation * min(1.0, 3 * step / steps)
-            step += 1
+            soft_weight = settings.distillation * (min(1.0, 3 * step / steps) if ramp else 1.0)
             optimizer.zero_grad(set_to_none=True)
             control.reset()
             logits = model(**inputs).logits
@@ -123,16 +151,13 @@ def train_supernet(
                 hard = functional.cross_entropy(student, targets, label_smoothing=settings.label_smoothing)
                 soft = functional.kl_div(student.log_softmax(1), teacher, reduction="batchmean")
                 (soft_weight * soft + (1 - soft_weight) * hard).backward()
-            if not torch.isfinite(loss):
-                raise QnasError(f"the loss is {loss.item()} in epoch {epoch + 1}: lower the learning rate")
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
+            step += 1
             losses.append(loss.item())
         control.reset()
-        if on_epoch is not None:
-            on_epoch(TrainProgress(epoch + 1, float(np.mean(losses))))
-    model.eval()
+        yield epoch, float(np.mean(losses))
 
 
 def _optimizer(

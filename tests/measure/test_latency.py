@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qnas_ov.core.errors import MeasurementError
+from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 from qnas_ov.ir import Bank, save_ir
 from qnas_ov.measure import LatencyMeter, run_benchmark_app
 from qnas_ov.measure import latency as module
@@ -40,16 +40,28 @@ def test_the_meter_divides_out_the_drift(model: Path, monkeypatch: pytest.Monkey
         return module.LatencyRun(**{**real.to_json(), "median_ms": 2.0 * speed["factor"]})
 
     monkeypatch.setattr(module, "run_benchmark_app", paced)
-    meter = LatencyMeter(model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1, every=2)
+    monkeypatch.setattr(module.Gauge, "read", lambda self: 1.0 * speed["factor"])
+    meter = LatencyMeter(model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
     assert meter.measure(model, inference_precision="f32").latency_ms == pytest.approx(2.0)
     speed["factor"] = 2.0
-    late = [meter.measure(model, inference_precision="f32").latency_ms for _ in range(8)]
-    assert late[-1] == pytest.approx(2.0)
-    assert meter.drift == pytest.approx(2.0)
+    late = meter.measure(model, inference_precision="f32")
+    assert late.latency_ms == pytest.approx(2.0)
+    assert late.gauge_ms == pytest.approx(2.0)
     resumed = LatencyMeter(
         model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1, anchor_ms=meter.anchor_ms
     )
     assert resumed.measure(model, inference_precision="f32").latency_ms == pytest.approx(2.0)
+
+
+def test_the_gauge_reads_the_real_reference(model: Path) -> None:
+    gauge = module.Gauge(model, device="CPU", shapes=SHAPES, inference_precision="f32")
+    run = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=200)
+    assert 0.2 < gauge.read() / run.median_ms < 5.0
+
+
+def test_a_reference_that_fails_stops_the_measuring(tmp_path: Path) -> None:
+    with pytest.raises(ReferenceMeasurementError, match="run again with --resume"):
+        LatencyMeter(tmp_path / "no.xml", device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
 
 
 def test_a_missing_network_is_a_failure_with_the_tools_words(tmp_path: Path) -> None:

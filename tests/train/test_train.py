@@ -22,7 +22,7 @@ def test_training_teaches_all_sizes_and_is_seeded(digits: Task) -> None:
     weights = []
     for _ in range(2):
         supernet = build()
-        train_supernet(supernet, digits.train, TrainSettings(epochs=10, batch_size=64, learning_rate=3e-3))
+        train_supernet(supernet, digits.train, TrainSettings(cycles=2, epochs=5, batch_size=64, learning_rate=3e-3))
         weights.append([p.detach().clone() for p in supernet.model.parameters()])
     for a, b in zip(*weights, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
@@ -37,7 +37,7 @@ def test_a_loss_that_is_not_finite_stops(digits: Task) -> None:
     with torch.no_grad():
         supernet.model.classifier.weight.fill_(float("nan"))
     with pytest.raises(QnasError, match="the loss is nan in epoch 1"):
-        train_supernet(supernet, digits.train, TrainSettings(epochs=1))
+        train_supernet(supernet, digits.train, TrainSettings(cycles=1, epochs=1))
 
 
 def test_masking_equals_a_plain_network_with_copied_slices(tiny_supernet: Supernet) -> None:
