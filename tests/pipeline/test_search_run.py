@@ -251,3 +251,56 @@ def test_a_failed_measurement_is_a_record_and_not_a_number(
 def test_the_python_call_is_the_same_search(finished_run: SearchResult) -> None:
     result = qnas_ov.search("tiny-vit", out=finished_run.folder, resume=True)
     pd.testing.assert_frame_equal(result.front, load_result(finished_run.folder).front)
+
+
+# --- what a continued run insists on ---------------------------------------------------------------------------------
+
+
+def test_resume_needs_a_run(tiny_model: str, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="holds no run to resume: check the name"):
+        run_search(QUICK, out=tmp_path / "typo", resume=True)
+    assert not (tmp_path / "typo").exists()
+
+
+def test_resume_checks_settings_by_meaning(finished_run: SearchResult) -> None:
+    same = {**QUICK, "device": "cpu", "dataset": None, "objectives": ["accuracy", "latency", "size"]}
+    assert len(run_search(same, out=finished_run.folder, resume=True).front) == len(finished_run.front)
+    with pytest.raises(KeyError, match="unknown setting .* 'evaluation'"):
+        run_search({"model": "tiny-vit", "evaluation": 5}, out=finished_run.folder, resume=True)
+
+
+@pytest.mark.parametrize("how", ["empty", "missing"])
+def test_a_lost_journal_is_not_begun_anew(finished_run: SearchResult, tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_run.folder, folder)
+    for path in folder.glob("evaluations.sqlite*"):
+        path.unlink()
+    if how == "empty":
+        (folder / "evaluations.sqlite").touch()
+    with pytest.raises(RunFolderError, match="is missing or empty"):
+        run_search({"model": "tiny-vit"}, out=folder, resume=True)
+
+
+def test_changed_inputs_are_named(finished_run: SearchResult, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_run.folder, folder)
+    journal = Journal(folder / "evaluations.sqlite")
+    journal.set_meta("inputs", {**journal.meta("inputs"), "the data": "of another day"})
+    journal.close()
+    with pytest.raises(RunFolderError, match="began with: the data changed"):
+        run_search({"model": "tiny-vit"}, out=folder, resume=True)
+
+
+def test_a_failed_baseline_is_not_recorded_but_tried_again(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, *arguments: Any) -> Any:
+        raise MeasurementError("benchmark_app did not finish within 600 s")
+
+    settings = {**QUICK, "evaluations": 8, "population": 4, "final_rounds": 1, "front_size": 2}
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module.Evaluator, "measure_latency", broken)
+        with pytest.raises(QnasError, match="could not be measured as float-f32: .*run again with --resume") as caught:
+            run_search(settings, out=tmp_path / "run")
+        assert caught.value.exit_code == 1
+    assert len(run_search(settings, out=tmp_path / "run", resume=True).front) >= 1
