@@ -170,11 +170,12 @@ MODELS.add(
         license="Apache-2.0",
         task="digits",
         defaults={
-            "evaluations": 90,
-            "population": 36,
+            "evaluations": 80,
+            "population": 32,
             "inner_evaluations": 4000,
             "latency_seconds": 0.2,
             "front_size": 14,
+            "objectives": ("accuracy", "latency"),
         },
     ),
 )

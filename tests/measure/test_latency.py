@@ -53,6 +53,23 @@ def test_the_meter_divides_out_the_drift(model: Path, monkeypatch: pytest.Monkey
     assert resumed.measure(model, inference_precision="f32").latency_ms == pytest.approx(2.0)
 
 
+def test_a_run_while_the_machine_changes_speed_is_repeated(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=20)
+    medians = iter([9.0, 5.0, 2.0])  # the discarded process, an unsteady run, a steady one
+    readings = iter([1.0] * 7 + [1.0, 2.0, 1.0, 1.05])  # two to set up, five for the anchor, then around the two runs
+
+    def paced(path: Path, **settings: object) -> module.LatencyRun:
+        return module.LatencyRun(**{**real.to_json(), "median_ms": next(medians)})
+
+    monkeypatch.setattr(module, "run_benchmark_app", paced)
+    monkeypatch.setattr(module.Gauge, "read", lambda self: next(readings))
+    meter = LatencyMeter(model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
+    latency = meter.measure(model, inference_precision="f32")
+    assert latency.attempts == 2
+    assert latency.gauge_change == pytest.approx(0.05)
+    assert latency.latency_ms == pytest.approx(2.0 / 1.025)
+
+
 def test_the_gauge_reads_the_real_reference(model: Path) -> None:
     gauge = module.Gauge(model, device="CPU", shapes=SHAPES, inference_precision="f32")
     run = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=200)
