@@ -72,7 +72,9 @@ class LinasSearch:
 
     def _search_predictors(self, count: int) -> list[Genotype]:
         _, known, targets = self._samples()
-        predictors = {c: fit_predictor(known, targets[c], seed=0) for c in self._columns}
+        predictors = {
+            c: fit_predictor(known, targets[c], seed=0, num_summary=self._problem.num_summary) for c in self._columns
+        }
 
         def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
             features = self._problem.features(genotypes)
@@ -134,8 +136,9 @@ class LinasSearch:
         measured, features, targets = self._samples()
         found: dict[str, Any] = {}
         for column in self._columns:
-            predictor = fit_predictor(features, targets[column], seed=0)
-            held_out = predict_left_out(features, targets[column], seed=0)
+            summary = self._problem.num_summary
+            predictor = fit_predictor(features, targets[column], seed=0, num_summary=summary)
+            held_out = predict_left_out(features, targets[column], seed=0, num_summary=summary)
             ahead = [
                 (self._predictions[r.genotype][column], float(t))
                 for r, t in zip(measured, targets[column], strict=True)

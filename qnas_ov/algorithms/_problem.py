@@ -47,6 +47,7 @@ class SearchProblem:
         constraints: Bounds that the front must keep.
         costs: Exact costs by column for canonical genotypes (n, num_knobs).
         features: What predictors see, for canonical genotypes.
+        num_summary: How many of the first features summarise a candidate's costs.
     """
 
     space: Space
@@ -54,6 +55,7 @@ class SearchProblem:
     constraints: tuple[Constraint, ...]
     costs: Callable[[np.ndarray], dict[str, np.ndarray]]
     features: Callable[[np.ndarray], np.ndarray]
+    num_summary: int = 0
 
     def predicted_columns(self) -> list[str]:
         """Columns that no formula gives: of objectives and of constraints, in order, each once."""

@@ -139,12 +139,14 @@ def make_constraints(setup: Setup, baselines: Mapping[str, Evaluation]) -> tuple
 def make_problem(setup: Setup, network: Network, constraints: tuple[Constraint, ...]) -> SearchProblem:
     """What the search is told: no torch, no OpenVINO."""
     costs = network.builder.compute_costs
+    features = FeatureMap(network.builder.space, costs)
     return SearchProblem(
         space=network.builder.space,
         objectives=setup.objectives,
         constraints=constraints,
         costs=costs,
-        features=FeatureMap(network.builder.space, costs),
+        features=features,
+        num_summary=features.num_summary,
     )
 
 

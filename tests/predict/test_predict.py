@@ -41,3 +41,15 @@ def test_features_change_with_every_active_gene(tiny_builder: CandidateBuilder, 
         other = base.copy()
         other[0, column] = 0
         assert not np.array_equal(features(space.canonical_array(other)), features(base)), space.knobs[column].name
+
+
+def test_the_summary_lets_few_samples_suffice(tiny_builder: CandidateBuilder, rng) -> None:
+    features = FeatureMap(tiny_builder.space, tiny_builder.compute_costs)
+    genotypes = tiny_builder.space.sample(rng, 40)
+    costs = tiny_builder.compute_costs(genotypes)
+    truth = 0.1 + 2e-7 * costs["macs"] + 3e-7 * (costs["macs"] - costs["macs_int8"])
+    noisy = truth * np.exp(0.05 * rng.standard_normal(40))
+    x = features(genotypes)
+    genes_only = score(truth, predict_left_out(x[:, features.num_summary :], noisy, seed=0))
+    with_summary = score(truth, predict_left_out(x, noisy, seed=0, num_summary=features.num_summary))
+    assert with_summary.kendall_tau > max(0.9, genes_only.kendall_tau)
