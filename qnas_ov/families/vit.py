@@ -170,12 +170,11 @@ MODELS.add(
         license="Apache-2.0",
         task="digits",
         defaults={
-            "evaluations": 80,
-            "population": 32,
-            "inner_evaluations": 4000,
+            "evaluations": 66,
+            "population": 30,
+            "inner_evaluations": 12_000,
             "latency_seconds": 0.2,
-            "front_size": 14,
-            "objectives": ("accuracy", "latency"),
+            "front_size": 12,
         },
     ),
 )
