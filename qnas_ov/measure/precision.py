@@ -66,7 +66,10 @@ def realised_precisions(
         info = {k: str(v.astype(str)) for k, v in node.get_rt_info().items() if k in _INFO}
         for name in info.get("originalLayersNames", "").split(","):
             if info.get("layerType") in _COMPUTE:
-                kernels[_layer(name)].add(info["runtimePrecision"])
+                layer = _layer(name)
+                # The compiler may name a kernel by what it put below an operation: MatMul/DequantizationMultiply.
+                for place in (layer, _layer(layer)):
+                    kernels[place].add(info["runtimePrecision"])
             elif info.get("layerType") == "Subgraph":
                 fused[name].add(info["runtimePrecision"])
     return RealisedPrecisions(dict(kernels), dict(fused))

@@ -286,6 +286,7 @@ def test_changed_inputs_are_named(finished_run: SearchResult, tmp_path: Path) ->
     shutil.copytree(finished_run.folder, folder)
     journal = Journal(folder / "evaluations.sqlite")
     journal.set_meta("inputs", {**journal.meta("inputs"), "the data": "of another day"})
+    journal.set_meta("finished", False)
     journal.close()
     with pytest.raises(RunFolderError, match="began with: the data changed"):
         run_search({"model": "tiny-vit"}, out=folder, resume=True)
