@@ -40,7 +40,7 @@ class TrainSettings:
         seed: Seed of everything random.
     """
 
-    cycles: int = 2
+    cycles: int = 3
     epochs: int = 110
     batch_size: int = 32
     learning_rate: float = 1e-3
