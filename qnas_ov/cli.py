@@ -14,7 +14,7 @@ import click
 
 from qnas_ov import __version__
 from qnas_ov.core.errors import QnasError
-from qnas_ov.terminal import TerminalProgress, fail, print_result
+from qnas_ov.terminal import TerminalProgress, fail, print_result, print_sensitivity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -37,18 +37,35 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-_SETTINGS = _options(
-    click.option("--model", help="Name of the model, see `qnas-ov models`."),
+_NETWORK = _options(
+    click.option("--model", help="A model of `qnas-ov models`, or an .xml, an .onnx or a Hugging Face folder."),
     click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
     click.option("--dataset", help="Data set; the model's own if left out."),
+    click.option("--data", help="Your samples: an .npz of arrays by input name, perhaps with `labels`."),
+    click.option("--shape", help="Shapes of inputs with dynamic axes, for instance ids[1,128],mask[1,128]."),
+    click.option(
+        "--merge-units", type=click.Choice(["none", "block"]),
+        help="block: all precision units of a block share one precision.  [default: none]",
+    ),
+    click.option("--max-drop", type=float, help="Largest loss of accuracy against f32: 0.01 is one point."),
+    click.option("--max-error", type=float, help="Largest output error, the distance to the float network's outputs."),
+)  # fmt: skip
+
+_SETTINGS = _options(
+    _NETWORK,
     click.option(
         "--objective", "objectives", multiple=True,
-        help="accuracy, latency, size, macs or params; give it once for each.  [default: accuracy latency size]",
+        help="accuracy, error, latency, size, macs or params; give it once for each.  "
+        "[default: accuracy latency size; without labels error latency size]",
+    ),
+    click.option(
+        "--precision", "precisions", multiple=True,
+        help="int8, w8 (INT8 weights only) or float: what units may run in; give it once for each.  "
+        "[default: int8 float]",
     ),
     click.option("--evaluations", type=int, help="Candidates to measure."),
     click.option("--algorithm", help="linas, nsga2 or random.  [default: linas]"),
     click.option("--population", type=int, help="Size of the first, random batch."),
-    click.option("--max-drop", type=float, help="Largest loss of accuracy against f32: 0.01 is one point."),
     click.option("--max-latency-ms", type=float, help="Largest latency."),
     click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
     click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
@@ -79,7 +96,8 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
         given = {**read_recipe_file(recipe), **given}
     if resume and out is None:
         raise InputError("--resume needs --out: give the folder of the run to continue")
-    folder = out or Path("runs") / f"{given.get('model', 'run')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = Path(str(given.get("model", "run"))).stem
+    folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
         result = run_search(given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin)
     except KeyboardInterrupt:
@@ -103,10 +121,38 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
 
 
 @cli.command()
+@_NETWORK
+@click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto, what the device runs by default]")
+@click.option("--samples", type=click.IntRange(min=2), help="Validation samples per unit; all if left out.")
+@click.option("--latency/--no-latency", default=True, help="Whether to measure what INT8 saves.  [default: latency]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="New folder for a page, CSV, JSON, and the policy's network."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: bool, **options: Any) -> None:
+    """Show what INT8 costs each precision unit, and the nncf.IgnoredScope for a --max-drop or --max-error.
+
+    Example: qnas-ov sensitivity --model model.xml --data samples.npz --max-drop 0.01
+    """
+    from qnas_ov.pipeline import run_sensitivity
+
+    given = {name: value for name, value in options.items() if value is not None}
+    result = run_sensitivity(
+        given, out=out, samples=samples, latency=latency, progress=TerminalProgress(), origin="the options"
+    )
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        print_sensitivity(result)
+        if out is not None:
+            click.echo(f"report: {out / 'sensitivity.html'}")
+
+
+@cli.command()
 @click.option("--model", required=True, help="Registered model to train from random weights.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
 @click.option("--init", type=click.Path(path_type=Path), help="Folder with weights to start from; random if left out.")
-@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 2]")
+@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 3]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data per cycle.  [default: 110]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 def train(model: str, out: Path, init: Path | None, **settings: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,20 +12,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qnas_ov.core.errors import InputError, unknown_name
 
+_SHAPE = re.compile(r"([^\[\],]*)\[(-?\d+(?:,-?\d+)*)\]")
+_SHAPES = re.compile(rf"{_SHAPE.pattern}(?:,{_SHAPE.pattern})*")
+
 
 class Recipe(BaseModel):
     """Settings of a search. Unknown keys are refused.
 
     Attributes:
-        model: Name of the model.
+        model: Name of a registered model, or path of an .xml, an .onnx or a Hugging Face folder.
         device: OpenVINO device to measure on.
         dataset: Data set; None takes the model's own.
+        data: Path of an .npz with samples by input name, instead of a data set.
+        shape: Static shapes of inputs with dynamic axes, for instance "ids[1,128],mask[1,128]", or None.
         objectives: What to optimise, in this order.
+        precisions: What a precision unit may run in: at least two of "int8", "w8" (INT8 weights only) and "float".
+        merge_units: "block" gives all units of a logical block one precision, "none" searches each.
         evaluations: Candidates to measure in the search.
         algorithm: Search algorithm.
         population: Candidates in the first, random batch; each later batch has half as many.
         inner_evaluations: Predictor evaluations per round of LINAS.
         max_drop: Largest loss of accuracy against the unsearched network in f32 (0.01 is one point), or None.
+        max_error: Largest `output_error` (distance to the outputs of the float network), or None.
         max_latency_ms: Largest latency in milliseconds, or None.
         max_size_mb: Largest .bin in units of 10^6 bytes, or None.
         inference_precision: Precision that floating-point operations run in; "auto" lets the search choose.
@@ -39,12 +48,17 @@ class Recipe(BaseModel):
     model: str
     device: str = "CPU"
     dataset: str | None = None
+    data: str | None = None
+    shape: str | None = None
     objectives: tuple[str, ...] = ("accuracy", "latency", "size")
+    precisions: tuple[Literal["int8", "w8", "float"], ...] = ("int8", "float")
+    merge_units: Literal["none", "block"] = "none"
     evaluations: int = Field(250, ge=8)
     algorithm: Literal["linas", "nsga2", "random"] = "linas"
     population: int = Field(50, ge=4)
     inner_evaluations: int = Field(20_000, ge=100)
     max_drop: float | None = Field(None, ge=0, le=1)
+    max_error: float | None = Field(None, gt=0)
     max_latency_ms: float | None = Field(None, gt=0)
     max_size_mb: float | None = Field(None, gt=0)
     inference_precision: Literal["auto", "f32", "bf16"] = "auto"
@@ -96,9 +110,10 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
     for name in merged:
         if name not in Recipe.model_fields:
             raise unknown_name(f"setting in {origin}", str(name), Recipe.model_fields)
-    if isinstance(merged.get("objectives"), list):
-        merged["objectives"] = tuple(merged["objectives"])
-    for name in ("max_drop", "max_latency_ms", "max_size_mb", "latency_seconds"):
+    for name in ("objectives", "precisions"):
+        if isinstance(merged.get(name), list):
+            merged[name] = tuple(merged[name])
+    for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds"):
         if isinstance(merged.get(name), int) and not isinstance(merged[name], bool):
             merged[name] = float(merged[name])
     try:
@@ -109,9 +124,28 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
         if first["type"] == "missing":
             raise InputError(f"{origin} must name a {name}: add --{name}, or '{name}:' in the recipe") from error
         raise InputError(f"'{name}' in {origin}: {first['msg']}; got {first['input']!r}") from error
+    if len(set(recipe.precisions)) < max(2, len(recipe.precisions)):
+        raise InputError(
+            f"precisions in {origin} must be two or three different ones of int8, w8 and float: got "
+            f"{', '.join(recipe.precisions) or 'none'}; give --precision once for each"
+        )
+    parse_shapes(recipe.shape)
     if recipe.population > recipe.evaluations:
         raise InputError(
             f"population must be at most evaluations: got {recipe.population} and {recipe.evaluations}; "
             "lower the one or raise the other"
         )
     return recipe
+
+
+def parse_shapes(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name, from "name[1,3,224,224],other[1,16]"; "[1,16]" alone is the shape of the only input, "".
+
+    Raises:
+        InputError: If the text does not read like that.
+    """
+    if text is None:
+        return {}
+    if not _SHAPES.fullmatch(text):
+        raise InputError(f"--shape must read like 'ids[1,128],mask[1,128]' or '[1,3,224,224]': got '{text}'")
+    return {name: tuple(int(n) for n in dims.split(",")) for name, dims in _SHAPE.findall(text)}

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from qnas_ov.pipeline import SearchResult
+    from qnas_ov.pipeline import SearchResult, Sensitivity
 
 _PLAIN_EVERY_S = 10.0
 
@@ -85,7 +85,9 @@ def print_result(result: SearchResult) -> None:
     front, baselines = result.front, result.baselines
     test = f"test_{result.metric}"
     table = Table(title="Pareto front, verified on test data", title_justify="left", box=None, pad_edge=False)
-    for name in ("network", "test", "95% interval", "latency ms", "vs int8", "vs f32", "MB", "int8/float", "hint"):
+    counts = [c for c in ("units_int8", "units_w8", "units_float") if c != "units_w8" or front[c].any()]
+    units = "/".join(c.removeprefix("units_") for c in counts)
+    for name in ("network", "test", "95% interval", "latency ms", "vs int8", "vs f32", "MB", units, "hint"):
         table.add_column(name, justify="left" if name == "network" else "right")
 
     def measured(row: Any) -> list[str]:
@@ -99,7 +101,7 @@ def print_result(result: SearchResult) -> None:
     table.add_section()
     for _, row in front.iterrows():
         gains = [f"{row['speedup_vs_int8']:.2f}x", f"{row['speedup_vs_f32']:.2f}x", f"{row['size_bytes'] / 1e6:.2f}"]
-        policy = [f"{row['units_int8']}/{row['units_float']}", str(row["inference_precision"])]
+        policy = ["/".join(str(row[c]) for c in counts), str(row["inference_precision"])]
         table.add_row(str(row["candidate"]), *measured(row), *gains, *policy)
     console.print(table)
     for column, record in result.predictors.items():
@@ -115,6 +117,41 @@ def print_result(result: SearchResult) -> None:
         console.print(f"{failures} measurements failed: their reasons stand in evaluations.csv")
     console.print(f"report: {result.folder / 'report.html'}", soft_wrap=True)
     console.print(f"packages: {result.folder / 'deploy'}", soft_wrap=True)
+
+
+def print_sensitivity(result: Sensitivity) -> None:
+    """Prints the units worst first with bars, and what to ignore."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 120
+    latency = result.units[0].saving_ms is not None
+    table = Table(title=f"INT8 sensitivity of {result.model}, worst unit first", title_justify="left", box=None,
+                  pad_edge=False)  # fmt: skip
+    for name in ("unit", "output error", "", result.metric, *(("saves ms",) if latency else ()), "params", "MACs M"):
+        table.add_column(name, justify="left" if name in ("unit", "") else "right", no_wrap=name == "")
+    worst = max(result.units[0].output_error, 1e-12)
+    for unit in result.units:
+        bar = "\u2588" * max(1, round(16 * unit.output_error / worst))
+        saving = [f"{unit.saving_ms.value:+.3f}"] if unit.saving_ms is not None else []
+        table.add_row(
+            unit.unit, f"{unit.output_error:.5f}", bar, f"{unit.metric:.4f}", *saving, str(unit.params),
+            f"{unit.macs / 1e6:.2f}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{result.metric} on {result.num_samples} validation samples under the {result.inference_precision} hint: "
+        f"float {result.all_float:.4f} ({result.reference:.4f} under f32), all units INT8 {result.all_int8:.4f} with "
+        f"output error {result.all_int8_error:.4f}",
+        soft_wrap=True,
+    )
+    policy = result.policy
+    if policy is not None:
+        console.print(
+            f"{policy.limit}: {len(policy.float_units)} units stay in floating point; {policy.quantity} is "
+            f"{policy.validation:.4f} on validation and {policy.test:.4f} on test data",
+            soft_wrap=True,
+        )
+        console.print(policy.ignored_scope or "nothing needs to be ignored", soft_wrap=True)
 
 
 def fail(message: str) -> None:

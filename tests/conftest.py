@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import nncf
 import numpy as np
+import openvino as ov
 import pytest
 import torch
 
 from qnas_ov.families import FAMILIES, MODELS, Supernet
-from qnas_ov.ir import Bank, CandidateBuilder, export_supernet, load_or_build_bank
+from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, export_supernet, load_or_build_bank
 from qnas_ov.pipeline._setup import calibration_samples
 from qnas_ov.tasks import TASKS, Task
+
+SCHEME = Scheme(transformer=True)
 
 TINY_VIT = {
     "architectures": ["ViTForImageClassification"],
@@ -72,12 +77,36 @@ def digits_supernet() -> Supernet:
 @pytest.fixture(scope="session")
 def tiny_bank(tiny_supernet: Supernet, digits: Task, session_cache: Path) -> Bank:
     model = export_supernet(tiny_supernet)
-    return load_or_build_bank(model, calibration_samples(digits), transformer=True, cache=session_cache / "tiny")
+    return load_or_build_bank(model, calibration_samples(digits), SCHEME, cache=session_cache / "tiny")
 
 
 @pytest.fixture(scope="session")
 def tiny_builder(tiny_supernet: Supernet, tiny_bank: Bank) -> CandidateBuilder:
-    return CandidateBuilder(tiny_bank, tiny_supernet.elastic, inference_precisions=("bf16", "f32"), transformer=True)
+    return CandidateBuilder(tiny_bank, tiny_supernet.elastic, inference_precisions=("bf16", "f32"), scheme=SCHEME)
+
+
+def quantize_afresh(
+    model: ov.Model, samples: Sequence[Sample], *, transformer: bool, ignored: Sequence[str]
+) -> ov.Model:
+    """What a user of NNCF does: the public `nncf.quantize` with the ignored operations by name."""
+    return nncf.quantize(
+        model,
+        nncf.Dataset(list(samples)),
+        subset_size=len(samples),
+        model_type=nncf.ModelType.TRANSFORMER if transformer else None,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
+        ignored_scope=nncf.IgnoredScope(names=list(ignored)) if ignored else None,
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run the proofs in full: 20 policies a network instead of 4")
+
+
+@pytest.fixture(scope="session")
+def num_policies(request: pytest.FixtureRequest) -> int:
+    """How many random policies a proof takes."""
+    return 20 if request.config.getoption("--full") else 4
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ def metric_objective(metric: str) -> Objective:
     return Objective("accuracy", metric, "max", predicted=True)
 
 
+ERROR_OBJECTIVE = Objective("error", "output_error", "min", predicted=True)
+"""Distance of a network's outputs to those of the unsearched float network: sees what labels cannot."""
+
 COST_OBJECTIVES: tuple[Objective, ...] = (
     Objective("latency", "latency_ms", "min", predicted=True),
     Objective("size", "size_bytes", "min", predicted=False),
@@ -50,7 +53,7 @@ def resolve_objectives(names: tuple[str, ...], *, metric: str) -> tuple[Objectiv
         UnknownNameError: If a name is not an objective.
         InputError: If a name is given twice or there are fewer than two.
     """
-    known = {o.name: o for o in (metric_objective(metric), *COST_OBJECTIVES)}
+    known = {o.name: o for o in (metric_objective(metric), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
     for name in names:
         if name not in known:
             raise unknown_name("objective", name, known)

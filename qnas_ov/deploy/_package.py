@@ -17,7 +17,7 @@ def write_package(
     target: Path,
     *,
     model: Path,
-    config: Mapping[str, Any],
+    config: Mapping[str, Any] | None,
     preprocessor: Mapping[str, Any] | None,
     manifest: Mapping[str, Any],
 ) -> Path:
@@ -26,7 +26,7 @@ def write_package(
     Args:
         target: The folder; one that is there is replaced.
         model: The .xml of the IR, its .bin beside it.
-        config: Content of `config.json`.
+        config: Content of `config.json`, or None.
         preprocessor: Content of `preprocessor_config.json`, or None.
         manifest: Content of `manifest.json`, to which this adds its format and the SHA-256 of every other file.
 
@@ -36,7 +36,8 @@ def write_package(
     with atomic_folder(target) as part:
         shutil.copyfile(model, part / "openvino_model.xml")
         shutil.copyfile(model.with_suffix(".bin"), part / "openvino_model.bin")
-        write_json(part / "config.json", config)
+        if config is not None:
+            write_json(part / "config.json", config)
         if preprocessor is not None:
             write_json(part / "preprocessor_config.json", preprocessor)
         files = {p.name: digest_file(p) for p in sorted(part.iterdir())}

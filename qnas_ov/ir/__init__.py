@@ -1,24 +1,31 @@
 """The only room that knows OpenVINO graphs and NNCF: export, calibrate once, cut candidates."""
 
-from qnas_ov.ir.calibrate import Bank, Sample, load_or_build_bank
+from qnas_ov.ir.calibrate import Bank, Sample, Scheme, load_or_build_bank
 from qnas_ov.ir.candidate import INFERENCE_PRECISION, Candidate, CandidateBuilder
-from qnas_ov.ir.cost import CostModel, count_macs
+from qnas_ov.ir.cost import CostModel
 from qnas_ov.ir.export import export_supernet
+from qnas_ov.ir.graph import count_macs
+from qnas_ov.ir.read import OpenedNetwork, open_network
 from qnas_ov.ir.store import save_ir
-from qnas_ov.ir.units import FLOAT, INT8, PrecisionUnit
+from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
 
 __all__ = [
     "FLOAT",
     "INFERENCE_PRECISION",
     "INT8",
+    "PRECISIONS",
+    "W8",
     "Bank",
     "Candidate",
     "CandidateBuilder",
     "CostModel",
+    "OpenedNetwork",
     "PrecisionUnit",
     "Sample",
+    "Scheme",
     "count_macs",
     "export_supernet",
     "load_or_build_bank",
+    "open_network",
     "save_ir",
 ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -22,11 +23,11 @@ import openvino as ov
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.files import atomic_folder
 from qnas_ov.core.fingerprint import digest_arrays, digest_json
-from qnas_ov.ir.graph import is_constant_input, module_path, nodes_by_name
+from qnas_ov.ir.graph import is_constant_input, module_path, node_macs, nodes_by_name, of_one_sample, scope_name
 from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import PrecisionUnit, RawUnit, name_units
 
-BANK_FORMAT = 1
+BANK_FORMAT = 3
 
 Sample = dict[str, np.ndarray]
 
@@ -52,7 +53,22 @@ class Bank:
     collected: bool
 
 
-def bank_digest(model: ov.Model, samples: Sequence[Sample], *, transformer: bool) -> str:
+@dataclass(frozen=True)
+class Scheme:
+    """How NNCF quantizes.
+
+    Attributes:
+        transformer: Whether to use its scheme for transformers (SmoothQuant, asymmetric activations).
+        half_range: Whether INT8 weights use half their range, so that sums of two products fit into 16 bits: needed
+            where the CPU has neither VNNI nor AMX. NNCF's default does so for the first layer of what is quantized,
+            which would change other layers' weights whenever a policy leaves that first layer in floating point.
+    """
+
+    transformer: bool
+    half_range: bool = False
+
+
+def bank_digest(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) -> str:
     """Digest of all that determines a bank; two exports of the same network agree, though they number nodes anew."""
     nodes = model.get_ordered_ops()
     constants = {str(i): np.asarray(n.data) for i, n in enumerate(nodes) if n.get_type_name() == "Constant"}
@@ -62,19 +78,19 @@ def bank_digest(model: ov.Model, samples: Sequence[Sample], *, transformer: bool
             "weights": digest_arrays(constants),
             "structure": [(n.get_type_name(), module_path(n.get_friendly_name())) for n in nodes],
             "samples": [digest_arrays(s) for s in samples],
-            "transformer": transformer,
+            "scheme": asdict(scheme),
             "versions": {p: metadata.version(p) for p in ("nncf", "openvino")},
         }
     )
 
 
-def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], *, transformer: bool, cache: Path) -> Bank:
+def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, cache: Path) -> Bank:
     """Returns the bank of `model`: from `cache` if it was built before from the same inputs, else built and kept there.
 
     Args:
         model: The largest network in FP32, batch axis dynamic.
         samples: Calibration samples, each an array per input with a batch axis of 1.
-        transformer: Whether to use NNCF's scheme for transformers (SmoothQuant, asymmetric activations).
+        scheme: How NNCF quantizes.
         cache: Folder that holds banks.
 
     Raises:
@@ -82,14 +98,21 @@ def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], *, transforme
     """
     if not samples:
         raise InputError("calibration needs at least one sample: got none; give a larger calibration split")
-    digest = bank_digest(model, samples, transformer=transformer)
+    digest = bank_digest(model, samples, scheme)
     folder = cache / digest
     if folder.exists():
         with suppress(RuntimeError, OSError, ValueError, KeyError):  # a damaged cache entry is built again
             return _read(folder, digest, collected=False)
     with atomic_folder(folder) as part:
-        _build(model, samples, transformer=transformer, folder=part)
+        _build(model, samples, scheme, folder=part)
     return _read(folder, digest, collected=True)
+
+
+def build_bank_once(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) -> Bank:
+    """A bank that is used at once and not kept: of a winner, on its own graph. Arguments as in `load_or_build_bank`."""
+    with tempfile.TemporaryDirectory(prefix="qnas-ov-bank-") as folder:
+        _build(model, samples, scheme, folder=Path(folder))
+        return _read(Path(folder), "", collected=True)  # the files stay mapped when their folder is gone
 
 
 def _read(folder: Path, digest: str, *, collected: bool) -> Bank:
@@ -105,7 +128,7 @@ def _read(folder: Path, digest: str, *, collected: bool) -> Bank:
     )
 
 
-def _build(model: ov.Model, samples: Sequence[Sample], *, transformer: bool, folder: Path) -> None:
+def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder: Path) -> None:
     with _quiet_nncf():
         import nncf
         from nncf.common.factory import build_graph
@@ -115,8 +138,12 @@ def _build(model: ov.Model, samples: Sequence[Sample], *, transformer: bool, fol
         from openvino._offline_transformations import compress_quantize_weights_transformation
 
         dataset = nncf.Dataset(list(samples))
-        model_type = nncf.ModelType.TRANSFORMER if transformer else None
-        pipeline = create_ptq_pipeline(model_type=model_type, subset_size=len(samples))
+        fix = nncf.OverflowFix.ENABLE if scheme.half_range else nncf.OverflowFix.DISABLE
+        pipeline = create_ptq_pipeline(
+            model_type=nncf.ModelType.TRANSFORMER if scheme.transformer else None,
+            subset_size=len(samples),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
+        )
         steps = pipeline._remove_unsupported_algorithms(nncf.common.utils.backend.BackendType.OPENVINO)
         source = remove_friendly_name_duplicates(model)
         smoothed = current = source
@@ -148,19 +175,25 @@ def _find_units(smoothed: ov.Model, int8: ov.Model) -> list[RawUnit]:
     groups = ranker.find_groups_of_quantizers_to_rank(build_graph(int8))
     order = {n.get_friendly_name(): i for i, n in enumerate(smoothed.get_ordered_ops())}
     raw = [
-        RawUnit([n.node_name for n in g.operations], [n.node_name for n in g.quantizers])
+        RawUnit(
+            sorted((n.node_name for n in g.operations), key=order.__getitem__), [n.node_name for n in g.quantizers], []
+        )
         for g in groups
         if g.operations
     ]
+    nodes = nodes_by_name(smoothed)
     for unit in raw:
-        unit.operations.sort(key=lambda name: order[name])
+        unit.places = [scope_name(nodes[name]) for name in unit.operations]
     return sorted(raw, key=lambda unit: order[unit.operations[0]])
 
 
 def _attach_constants(raw: list[RawUnit], smoothed: ov.Model, int8: ov.Model) -> None:
-    """Notes for every unit which activation quantizers remain after compression, and its weights and changed biases."""
+    """Notes for every unit which activation quantizers remain after compression, its weights, biases, and costs."""
     float_nodes, int8_nodes = nodes_by_name(smoothed), nodes_by_name(int8)
+    macs = {n.get_friendly_name(): node_macs(n) for n in of_one_sample(smoothed).get_ops()}
     for unit in raw:
+        unit.macs = sum(macs[name] for name in unit.operations)
+        unit.computing = [name for name in unit.operations if macs[name]]
         unit.quantizers = [
             n for n in unit.quantizers if n in int8_nodes and int8_nodes[n].get_type_name() == "FakeQuantize"
         ]
@@ -174,33 +207,11 @@ def _attach_constants(raw: list[RawUnit], smoothed: ov.Model, int8: ov.Model) ->
                     and len(source.get_partial_shape()) > 1
                 ):
                     unit.weights.append((name, port.get_index()))
+                    unit.params += int(np.prod(source.get_shape()))
             for reader in node.output(0).get_target_inputs():
                 add = reader.get_node()
                 if add.get_type_name() == "Add" and is_constant_input(add.input(1 - reader.get_index())):
                     unit.biases.append((add.get_friendly_name(), 1 - reader.get_index()))
-
-
-def quantize_afresh(
-    model: ov.Model, samples: Sequence[Sample], *, transformer: bool, ignored: Sequence[str]
-) -> ov.Model:
-    """Calibrates a network on its own graph with the public `nncf.quantize`.
-
-    Args:
-        model: A float network.
-        samples: Calibration samples, as for the bank.
-        transformer: As for the bank.
-        ignored: Friendly names of the operations that stay in floating point.
-    """
-    with _quiet_nncf():
-        import nncf
-
-        return nncf.quantize(
-            model,
-            nncf.Dataset(list(samples)),
-            subset_size=len(samples),
-            model_type=nncf.ModelType.TRANSFORMER if transformer else None,
-            ignored_scope=nncf.IgnoredScope(names=list(ignored)) if ignored else None,
-        )
 
 
 @contextmanager

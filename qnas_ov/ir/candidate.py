@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,12 @@ import numpy as np
 import openvino as ov
 
 from qnas_ov.families import Architecture, Elastic
-from qnas_ov.ir.calibrate import Bank, Sample, quantize_afresh
+from qnas_ov.ir.calibrate import Bank, Sample, Scheme, build_bank_once
 from qnas_ov.ir.channels import plan_channels
 from qnas_ov.ir.cost import CostModel, build_cost_model
 from qnas_ov.ir.graph import module_path, nodes_by_name
 from qnas_ov.ir.surgery import drop_blocks, remove_quantizers, restore_constants, slice_channels
-from qnas_ov.ir.units import FLOAT, INT8, PrecisionUnit
+from qnas_ov.ir.units import FLOAT, INT8, W8, PrecisionUnit, merge_by_block
 from qnas_ov.space import Activation, Knob, KnobKind, Space
 
 INFERENCE_PRECISION = "inference_precision"
@@ -27,7 +27,7 @@ class Candidate:
 
     Attributes:
         architecture: Values of the active depth and width knobs.
-        policy: "int8" or "float" for every active precision unit, by key.
+        policy: "int8", "w8" or "float" for every active precision unit, by key.
         inference_precision: The runtime hint, "f32" or "bf16".
     """
 
@@ -44,19 +44,61 @@ class Candidate:
         }
 
 
+def revert_units(
+    nodes: Mapping[str, ov.Node], bank: Bank, units: Sequence[PrecisionUnit], policy: Mapping[str, str]
+) -> None:
+    """Takes units out of INT8 in a clone of a bank's INT8 network; units that the policy leaves out stay.
+
+    Args:
+        nodes: Operations of the clone by friendly name.
+        bank: The bank.
+        units: Its units.
+        policy: Precision by unit key. "w8" keeps INT8 weights, as NNCF's `RestoreMode.ONLY_ACTIVATIONS` does.
+    """
+    reverted = [u for u in units if policy.get(u.key, INT8) != INT8]
+    if not reverted:
+        return
+    donors = nodes_by_name(bank.smoothed.clone())
+    for unit in reverted:
+        remove_quantizers(nodes, unit.quantizers)
+        weights = unit.weights if policy[unit.key] == FLOAT else ()
+        restore_constants(nodes, donors, (*weights, *unit.biases))
+
+
 class CandidateBuilder:
     """Builds the IR of every candidate of a joint space."""
 
-    def __init__(self, bank: Bank, elastic: Elastic, *, inference_precisions: Sequence[str], transformer: bool) -> None:
+    def __init__(
+        self,
+        bank: Bank,
+        elastic: Elastic,
+        *,
+        inference_precisions: Sequence[str],
+        scheme: Scheme,
+        precisions: Sequence[str] = (INT8, FLOAT),
+        merge_blocks: bool = False,
+    ) -> None:
+        """Plans where candidates are cut.
+
+        Args:
+            bank: What they are cut from.
+            elastic: The elastic dimensions.
+            inference_precisions: Hints to choose from.
+            scheme: As for the bank.
+            precisions: What a unit may run in.
+            merge_blocks: Whether units of one logical block share their precision.
+        """
         self.bank = bank
         self.elastic = elastic
-        self._transformer = transformer
+        self.units = merge_by_block(bank.units) if merge_blocks else bank.units
+        self._scheme = scheme
         self._plan = plan_channels(bank.int8, elastic)
         self._source_plan = plan_channels(bank.source, elastic)
+        choices = {u.key: u.choices(precisions) for u in self.units}
         self.space = Space(
             [
                 *elastic.knobs(),
-                *(Knob(u.knob, KnobKind.PRECISION, (INT8, FLOAT), self._unit_activation(u)) for u in bank.units),
+                *(Knob(u.knob, KnobKind.PRECISION, choices[u.key], self._unit_activation(u)) for u in self.units),
                 Knob(INFERENCE_PRECISION, KnobKind.INFERENCE_PRECISION, tuple(inference_precisions)),
             ]
         )
@@ -64,7 +106,7 @@ class CandidateBuilder:
             source=bank.source,
             smoothed=bank.smoothed,
             int8=bank.int8,
-            units=bank.units,
+            units=self.units,
             plan=self._plan,
             elastic=elastic,
             space=self.space,
@@ -81,7 +123,7 @@ class CandidateBuilder:
     def candidate(self, genotype: Sequence[int]) -> Candidate:
         """The genotype in words."""
         values = self.space.decode(genotype)
-        policy = {u.key: str(values[u.knob]) for u in self.bank.units if u.knob in values}
+        policy = {u.key: str(values[u.knob]) for u in self.units if u.knob in values}
         names = {k.name for k in self.elastic.knobs()}
         return Candidate(
             architecture={k: int(v) for k, v in values.items() if k in names},
@@ -89,28 +131,43 @@ class CandidateBuilder:
             inference_precision=str(values[INFERENCE_PRECISION]),
         )
 
-    def genotype(self, *, architecture: Architecture, precision: str, inference_precision: str) -> tuple[int, ...]:
-        """The genotype with one precision for all units, for baselines."""
-        return self.space.encode(
-            {
-                **architecture,
-                **{u.knob: precision for u in self.bank.units},
-                INFERENCE_PRECISION: inference_precision,
-            }
-        )
+    def genotype(
+        self,
+        *,
+        architecture: Architecture,
+        inference_precision: str,
+        precision: str | None = None,
+        policy: Mapping[str, str] | None = None,
+    ) -> tuple[int, ...]:
+        """The genotype of an architecture and a policy.
+
+        Args:
+            architecture: Values of its width and depth knobs.
+            inference_precision: The hint.
+            precision: Of all units that `policy` leaves out; None takes the cheapest that each unit may run in. A unit
+                without weights runs in float where this is "w8".
+            policy: Precision by unit key.
+        """
+        values: dict[str, int | str] = {**architecture, INFERENCE_PRECISION: inference_precision}
+        for unit in self.units:
+            choices = self.space.knobs[self.space.index(unit.knob)].choices
+            wanted = (policy or {}).get(unit.key, precision)
+            if wanted is None:
+                wanted = str(choices[0])
+            values[unit.knob] = FLOAT if wanted == W8 and not unit.weights else wanted
+        return self.space.encode(values)
 
     def build(self, candidate: Candidate) -> ov.Model:
         """Cuts the candidate's IR out of the bank; tens of milliseconds, nothing is calibrated."""
+        return self.build_policy(candidate.architecture, candidate.policy)
+
+    def build_policy(self, architecture: Architecture, policy: Mapping[str, str]) -> ov.Model:
+        """Cuts an IR out of the bank; units that `policy` leaves out are INT8."""
         model = self.bank.int8.clone()
-        drop_blocks(model, self.elastic.skipped_blocks(candidate.architecture))
+        drop_blocks(model, self.elastic.skipped_blocks(architecture))
         nodes = nodes_by_name(model)
-        reverted = [u for u in self.bank.units if candidate.policy.get(u.key) == FLOAT]
-        if reverted:
-            donors = nodes_by_name(self.bank.smoothed.clone())
-            for unit in reverted:
-                remove_quantizers(nodes, unit.quantizers)
-                restore_constants(nodes, donors, (*unit.weights, *unit.biases))
-        slice_channels(nodes, self._plan, candidate.architecture)
+        revert_units(nodes, self.bank, self.units, policy)
+        slice_channels(nodes, self._plan, architecture)
         model.validate_nodes_and_infer_types()
         return model
 
@@ -123,19 +180,22 @@ class CandidateBuilder:
         return model
 
     def recalibrate(self, candidate: Candidate, samples: Sequence[Sample]) -> ov.Model:
-        """Calibrates the candidate on its own graph with `nncf.quantize`; for the winners, before they are packaged."""
+        """Calibrates the candidate on its own graph; for the winners, before they are packaged.
+
+        The unsearched architecture's own graph is the one that the bank was calibrated on.
+        """
+        if set(candidate.policy.values()) == {FLOAT}:
+            return self.build_float(candidate.architecture)
+        if candidate.architecture == self.elastic.largest():
+            return self.build(candidate)
         model = self.build_float(candidate.architecture)
-        present = nodes_by_name(model)
-        ignored = [
-            name
-            for unit in self.bank.units
-            if candidate.policy.get(unit.key) == FLOAT
-            for name in unit.operations
-            if name in present
-        ]
-        if INT8 not in candidate.policy.values():
-            return model
-        return quantize_afresh(model, samples, transformer=self._transformer, ignored=ignored)
+        bank = build_bank_once(model, samples, self._scheme)
+        wanted = {name: candidate.policy.get(u.key) for u in self.units for name in u.operations}
+        policy = {u.key: wanted[u.operations[0]] or FLOAT for u in bank.units}
+        model = bank.int8.clone()
+        revert_units(nodes_by_name(model), bank, bank.units, policy)
+        model.validate_nodes_and_infer_types()
+        return model
 
     def compute_costs(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
         """Exact costs of genotypes (n, num_knobs) by column name; see `CostModel`."""

@@ -14,18 +14,23 @@ import openvino as ov
 
 from qnas_ov.families import Elastic
 from qnas_ov.ir.channels import ChannelPlan
-from qnas_ov.ir.graph import constant_leaves, is_constant_input, module_path, nodes_by_name
-from qnas_ov.ir.units import FLOAT, INT8, PrecisionUnit
-from qnas_ov.space import Space
-
-_MAC_TYPES = {"MatMul", "Convolution", "GroupConvolution", "ScaledDotProductAttention"}
+from qnas_ov.ir.graph import (
+    constant_leaves,
+    is_constant_input,
+    module_path,
+    node_macs,
+    nodes_by_name,
+    of_one_sample,
+)
+from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
+from qnas_ov.space import KnobKind, Space
 
 
 @dataclass(frozen=True)
 class _Term:
     """Amounts that scale together: with the widths of `knobs`, while the block of `path` is kept.
 
-    `unit` says whose precision chooses between `int8` and `real`; None where both are the same.
+    `unit` says whose precision chooses among the amounts; None where it does not matter.
     """
 
     knobs: tuple[tuple[str, int], ...]
@@ -34,12 +39,17 @@ class _Term:
     kind: str
 
 
+_Terms = dict[_Term, dict[str, float]]
+
+
 class CostModel:
     """Weight bytes, MACs and parameters of every candidate of a space."""
 
-    def __init__(self, terms: Mapping[_Term, tuple[float, float]], space: Space) -> None:
+    def __init__(self, terms: Mapping[_Term, Mapping[str, float]], space: Space) -> None:
         self._space = space
-        self._terms = dict(terms)
+        self._terms = {
+            term: np.array([amounts[str(c)] for c in _choices(space, term.unit)]) for term, amounts in terms.items()
+        }
 
     def __call__(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
         """Costs of canonical genotypes.
@@ -51,22 +61,25 @@ class CostModel:
             Float arrays (n,): `size_bytes` (constants of the saved IR), `macs` and `params` (of one sample), and
             `macs_int8`, the part of the MACs that runs in INT8.
         """
-        values = {}
-        for i, knob in enumerate(self._space.knobs):
-            if all(isinstance(c, int) for c in knob.choices):
-                values[knob.name] = np.asarray(knob.choices, dtype=np.float64)[genotypes[:, i]]
-            elif knob.choices in ((INT8, FLOAT), (INT8,), (FLOAT,)):
-                values[knob.name] = np.asarray([c == INT8 for c in knob.choices], dtype=np.float64)[genotypes[:, i]]
+        values = {
+            knob.name: np.asarray(knob.choices, dtype=np.float64)[genotypes[:, i]]
+            for i, knob in enumerate(self._space.knobs)
+            if knob.kind in (KnobKind.DEPTH, KnobKind.WIDTH)
+        }
         totals = {k: np.zeros(len(genotypes)) for k in ("size_bytes", "macs", "params", "macs_int8")}
-        for term, (int8, real) in self._terms.items():
+        for term, amounts in self._terms.items():
             scale = np.ones(len(genotypes))
             for knob_name, full in term.knobs:
                 scale = scale * values[knob_name] / full
             if term.depth is not None:
                 scale = scale * (values[term.depth[0]] >= term.depth[1])
-            share = values[term.unit] if term.unit is not None else 0.0
-            totals[term.kind] += scale * (share * int8 + (1.0 - share) * real)
+            chosen = amounts[0] if term.unit is None else amounts[genotypes[:, self._space.index(term.unit)]]
+            totals[term.kind] += scale * chosen
         return totals
+
+
+def _choices(space: Space, unit: str | None) -> tuple[int | str, ...]:
+    return (FLOAT,) if unit is None else space.knobs[space.index(unit)].choices
 
 
 def build_cost_model(
@@ -90,12 +103,12 @@ def build_cost_model(
         elastic: The elastic dimensions.
         space: The space whose genotypes will be asked for.
     """
-    terms: dict[_Term, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    terms: _Terms = defaultdict(lambda: dict.fromkeys(PRECISIONS, 0.0))
     factory = _TermFactory(elastic, plan)
     _add_size(terms, factory, smoothed, int8, units)
     _add_macs(terms, factory, int8, units)
     _add_params(terms, factory, source)
-    return CostModel({t: (a, b) for t, (a, b) in terms.items()}, space)
+    return CostModel(terms, space)
 
 
 class _TermFactory:
@@ -142,7 +155,7 @@ def _leaves(model: ov.Model) -> list[tuple[str, int, ov.Node]]:
 
 
 def _add_size(
-    terms: dict[_Term, list[float]],
+    terms: _Terms,
     factory: _TermFactory,
     smoothed: ov.Model,
     int8: ov.Model,
@@ -153,59 +166,34 @@ def _add_size(
     for name, port, constant in _leaves(int8):
         unit = weight_unit.get((name, port)) or range_unit.get(name)
         knobs = factory.cutting_knobs(name, port, tuple(constant.get_output_shape(0)))
-        # A float unit loses this constant: its INT8 weights and ranges go, or its float weights come (below).
-        terms[factory.term(name, knobs, unit, "size_bytes")][0] += constant.data.nbytes
+        # A float unit loses this constant: its INT8 weights and ranges go, and its float weights come (below).
         if unit is None:
-            terms[factory.term(name, knobs, None, "size_bytes")][1] += constant.data.nbytes
+            stays: tuple[str, ...] = PRECISIONS
+        else:
+            stays = (INT8, W8) if (name, port) in weight_unit else (INT8,)
+        for precision in stays:
+            terms[factory.term(name, knobs, unit, "size_bytes")][precision] += constant.data.nbytes
     nodes = nodes_by_name(smoothed)
     for (name, port), unit in weight_unit.items():
         for _, constant in constant_leaves(nodes[name].input(port)):
             knobs = factory.cutting_knobs(name, port, tuple(constant.get_output_shape(0)))
-            terms[factory.term(name, knobs, unit, "size_bytes")][1] += constant.data.nbytes
+            terms[factory.term(name, knobs, unit, "size_bytes")][FLOAT] += constant.data.nbytes
 
 
-def _add_macs(
-    terms: dict[_Term, list[float]], factory: _TermFactory, int8: ov.Model, units: tuple[PrecisionUnit, ...]
-) -> None:
+def _add_macs(terms: _Terms, factory: _TermFactory, int8: ov.Model, units: tuple[PrecisionUnit, ...]) -> None:
     unit_of = {name: u.knob for u in units for name in u.operations}
-    single = int8.clone()
-    single.reshape({p: ov.PartialShape([1, *list(p.get_partial_shape())[1:]]) for p in single.inputs})
-    for node in single.get_ordered_ops():
-        if node.get_type_name() in _MAC_TYPES:
-            macs = float(node_macs(node))
+    for node in of_one_sample(int8).get_ordered_ops():
+        macs = float(node_macs(node))
+        if macs:
             name = node.get_friendly_name()
             knobs = factory.scaling_knobs(name)
-            terms[factory.term(name, knobs, None, "macs")][1] += macs
+            terms[factory.term(name, knobs, None, "macs")][FLOAT] += macs
             if name in unit_of:
-                terms[factory.term(name, knobs, unit_of[name], "macs_int8")][0] += macs
+                terms[factory.term(name, knobs, unit_of[name], "macs_int8")][INT8] += macs
 
 
-def _add_params(terms: dict[_Term, list[float]], factory: _TermFactory, source: ov.Model) -> None:
+def _add_params(terms: _Terms, factory: _TermFactory, source: ov.Model) -> None:
     for name, port, constant in _leaves(source):
         if constant.get_output_element_type(0).is_real() and len(constant.get_output_shape(0)) > 0:
             knobs = factory.cutting_knobs(name, port, tuple(constant.get_output_shape(0)))
-            terms[factory.term(name, knobs, None, "params")][1] += constant.data.size
-
-
-def node_macs(node: ov.Node) -> int:
-    """Multiply-accumulates of one operation of static shape; 0 for types that have none."""
-    kind = node.get_type_name()
-    if kind not in _MAC_TYPES:
-        return 0
-    output = int(np.prod(node.get_output_shape(0)))
-    if kind == "MatMul":
-        shape = node.get_input_shape(0)
-        return output * int(shape[-2 if node.get_attributes()["transpose_a"] else -1])
-    if kind == "ScaledDotProductAttention":
-        query, key = node.get_input_shape(0), node.get_input_shape(1)
-        return (int(np.prod(query)) + output) * int(key[-2])
-    weights = node.get_input_shape(1)
-    per_output = weights[1:] if kind == "Convolution" else weights[2:]
-    return output * int(np.prod(per_output))
-
-
-def count_macs(model: ov.Model) -> int:
-    """Multiply-accumulates of one sample through a network."""
-    single = model.clone()
-    single.reshape({p: ov.PartialShape([1, *list(p.get_partial_shape())[1:]]) for p in single.inputs})
-    return sum(node_macs(n) for n in single.get_ops())
+            terms[factory.term(name, knobs, None, "params")][FLOAT] += constant.data.size

@@ -18,18 +18,18 @@ def predict_outputs(
     device: str,
     inference_precision: str,
     batch_size: int = 64,
-) -> np.ndarray:
-    """Runs all samples through a network and returns its first output.
+) -> list[np.ndarray]:
+    """Runs all samples through a network.
 
     Args:
-        model: The IR, with a dynamic batch axis.
+        model: The IR, with a dynamic batch axis unless `batch_size` is 1.
         inputs: Arrays by input name, samples on the first axis.
         device: As OpenVINO spells it.
         inference_precision: "f32" or "bf16".
         batch_size: Samples per inference; the network is compiled for this static batch, the last one is padded.
 
     Returns:
-        Float32 array (n, ...).
+        Float32 array (n, ...) per output, in the network's order.
 
     Raises:
         MeasurementError: If the device cannot compile or run the network, or an output is not finite.
@@ -44,17 +44,18 @@ def predict_outputs(
             network, device, {"INFERENCE_PRECISION_HINT": inference_precision, "PERFORMANCE_HINT": "LATENCY"}
         )
         request = compiled.create_infer_request()
-        parts = []
+        parts: list[list[np.ndarray]] = [[] for _ in compiled.outputs]
         for start in range(0, count, batch):
             part = {name: array[start : start + batch] for name, array in inputs.items()}
             missing = batch - len(next(iter(part.values())))
             if missing:
                 part = {n: np.concatenate([a, np.repeat(a[-1:], missing, axis=0)]) for n, a in part.items()}
             outputs = request.infer(part, share_inputs=True)
-            parts.append(np.array(outputs[0][: batch - missing], dtype=np.float32))
+            for i, found in enumerate(parts):
+                found.append(np.array(outputs[i][: batch - missing], dtype=np.float32))
     except RuntimeError as error:
         raise MeasurementError(f"the network does not run on {device}: {str(error).strip().splitlines()[0]}") from error
-    result = np.concatenate(parts)
-    if not np.isfinite(result).all():
+    result = [np.concatenate(found) for found in parts]
+    if not all(np.isfinite(array).all() for array in result):
         raise MeasurementError(f"the network gives outputs that are not finite under {inference_precision}")
     return result

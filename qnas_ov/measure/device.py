@@ -49,6 +49,11 @@ def cpu_flags() -> tuple[str, ...]:
     return tuple(flag for flag in FLAGS if flag in present)
 
 
+def multiplies_int8_exactly() -> bool:
+    """Whether the CPU sums products of INT8 numbers in 32 bits (VNNI, AMX); older ones saturate at 16 bits."""
+    return any("vnni" in flag or flag == "amx_int8" for flag in cpu_flags())
+
+
 def cpu_model() -> str:
     """The CPU's name as its maker writes it."""
     try:

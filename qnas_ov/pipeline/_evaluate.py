@@ -13,13 +13,13 @@ import openvino as ov
 
 from qnas_ov.core.errors import GraphError, MeasurementError, ReferenceMeasurementError
 from qnas_ov.core.fingerprint import digest_json
-from qnas_ov.core.records import Evaluation
+from qnas_ov.core.records import ERROR_OBJECTIVE, Evaluation
 from qnas_ov.ir import FLOAT, INT8, save_ir
 from qnas_ov.journal import Journal
 from qnas_ov.measure import LatencyMeter, measure_size, predict_outputs
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
-from qnas_ov.tasks import Split
+from qnas_ov.tasks import Split, output_error
 
 ANCHOR = "latency_anchor_ms"
 
@@ -90,6 +90,54 @@ class Baseline:
     genotype: Genotype
 
 
+@dataclass(frozen=True)
+class Scores:
+    """Per-sample results of a network on one split, each (n,): by the metric, and the distance to the float network."""
+
+    metric: np.ndarray
+    error: np.ndarray
+
+
+class Scorer:
+    """Judges IRs on the samples of a search, under the inference precision they will be served with."""
+
+    def __init__(self, setup: Setup, network: Network) -> None:
+        self._setup = setup
+        self._network = network
+        self._references: dict[str, list[np.ndarray]] = {}
+
+    def score(self, model: Path | ov.Model, splits: Sequence[Split], inference_precision: str) -> list[Scores]:
+        """Scores of an IR on every split; the network is compiled once for all of them."""
+        parts = self._outputs(model, splits, inference_precision)
+        return [self._score_split(outputs, split) for outputs, split in zip(parts, splits, strict=True)]
+
+    def _score_split(self, outputs: list[np.ndarray], split: Split) -> Scores:
+        metric, reference = self._setup.task.metric, self._reference(split)
+        wanted = split.labels if metric.labelled and split.labels is not None else reference[0]
+        errors = [output_error(found, ideal) for found, ideal in zip(outputs, reference, strict=True)]
+        return Scores(metric.score(outputs[0], wanted), np.mean(errors, axis=0))
+
+    def _reference(self, split: Split) -> list[np.ndarray]:
+        """Outputs of the unsearched float network under f32."""
+        key = split.digest()
+        if key not in self._references:
+            (self._references[key],) = self._outputs(self._network.bank.source, [split], "f32")
+        return self._references[key]
+
+    def _outputs(self, model: Path | ov.Model, splits: Sequence[Split], precision: str) -> list[list[np.ndarray]]:
+        inputs = {name: np.concatenate([s.inputs[name] for s in splits]) for name in splits[0].inputs}
+        outputs = predict_outputs(
+            model,
+            inputs,
+            device=self._setup.recipe.device,
+            inference_precision=precision,
+            batch_size=self._network.source.batch_size,
+        )
+        ends = np.cumsum([len(s) for s in splits])[:-1]
+        by_output = [np.split(array, ends) for array in outputs]
+        return [[found[i] for found in by_output] for i in range(len(splits))]
+
+
 class Evaluator:
     """Builds and measures candidates of one search."""
 
@@ -99,6 +147,7 @@ class Evaluator:
         self._recorder = recorder
         self._work = work
         self._meter: LatencyMeter | None = None
+        self.scorer = Scorer(setup, network)
 
     @property
     def meter(self) -> LatencyMeter:
@@ -108,24 +157,13 @@ class Evaluator:
             self._meter = LatencyMeter(
                 save_ir(self._network.bank.int8, self._work / "reference.xml"),
                 device=self._setup.recipe.device,
-                shapes=self._network.shapes,
+                shapes=self._network.source.shapes,
                 reference_precision=self._setup.precisions[0],
                 seconds=self._setup.recipe.latency_seconds,
                 anchor_ms=journal.meta(ANCHOR),
             )
             journal.set_meta(ANCHOR, self._meter.anchor_ms)
         return self._meter
-
-    def score(self, model: Path, splits: Sequence[Split], inference_precision: str) -> list[np.ndarray]:
-        """Per-sample scores (n,) of an IR on every split; the network is compiled once for all of them."""
-        names = splits[0].inputs
-        inputs = {name: np.concatenate([s.inputs[name] for s in splits]) for name in names}
-        outputs = predict_outputs(
-            model, inputs, device=self._setup.recipe.device, inference_precision=inference_precision
-        )
-        ends = np.cumsum([len(s) for s in splits])
-        parts = np.split(outputs, ends[:-1])
-        return [self._setup.task.metric.score(part, s.labels) for part, s in zip(parts, splits, strict=True)]
 
     def measure_latency(self, model: Path, inference_precision: str) -> tuple[float, dict[str, Any]]:
         """Latency in milliseconds by benchmark_app, and its record."""
@@ -166,14 +204,15 @@ class Evaluator:
         """Accuracy on the validation split, latency and size of an IR."""
         path = save_ir(model, self._work / f"{name}.xml")
         try:
-            (scores,) = self.score(path, [self._setup.task.validation], inference_precision)
+            (scores,) = self.scorer.score(path, [self._setup.task.validation], inference_precision)
             latency_ms, record = self.measure_latency(path, inference_precision)
             sizes = measure_size(path)
         finally:
             path.unlink(missing_ok=True)
             path.with_suffix(".bin").unlink(missing_ok=True)
         values = {
-            self._setup.task.metric.column: float(scores.mean()),
+            self._setup.task.metric.column: float(scores.metric.mean()),
+            ERROR_OBJECTIVE.column: float(scores.error.mean()),
             "latency_ms": latency_ms,
             "size_bytes": float(sizes["size_bytes"]),
         }
@@ -181,12 +220,13 @@ class Evaluator:
 
     def baselines(self) -> list[Baseline]:
         """The unsearched network in floating point and all-INT8, under every inference precision of the device."""
-        largest = self._network.supernet.elastic.largest()
+        largest = self._network.largest
         found = []
         for precision in reversed(self._setup.baseline_precisions):
             for label, unit_precision in ((f"float-{precision}", FLOAT), (f"int8-{precision}", INT8)):
                 genotype: Genotype = ()
-                if unit_precision == INT8 and precision in self._setup.precisions:
+                searched = INT8 in self._setup.recipe.precisions and precision in self._setup.precisions
+                if unit_precision == INT8 and searched:
                     genotype = self._network.builder.genotype(
                         architecture=largest, precision=INT8, inference_precision=precision
                     )
@@ -200,9 +240,7 @@ class Evaluator:
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
             values, details = self.measure_ir(baseline.model, baseline.name, baseline.inference_precision)
             whole = self._network.builder.genotype(
-                architecture=self._network.supernet.elastic.largest(),
-                precision=INT8,
-                inference_precision=self._setup.precisions[0],
+                architecture=self._network.largest, inference_precision=self._setup.precisions[0]
             )
             return values | self.macs_and_params(whole), details
 

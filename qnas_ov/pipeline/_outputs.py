@@ -134,7 +134,10 @@ def space_record(setup: Setup, network: Network) -> dict[str, Any]:
         "metric": setup.task.metric.column,
         "objectives": [{"column": o.column, "direction": o.direction} for o in setup.objectives],
         "knobs": network.builder.space.to_json(),
-        "units": [{"key": u.key, "knob": u.knob, "operations": list(u.operations)} for u in network.bank.units],
+        "units": [
+            {"key": u.key, "knob": u.knob, "operations": list(u.operations), "params": u.params, "macs": u.macs}
+            for u in network.builder.units
+        ],
         "log10_candidates": network.builder.space.log10_size(),
     }
 
@@ -151,16 +154,19 @@ def write_candidate(
     finalist = verified.finalist
     candidate = finalist.candidate
     assert candidate is not None
-    config, note = setup.family.subnetwork_config(network.supernet.config, candidate.architecture)
-    labels = dict(enumerate(setup.task.labels))
-    config |= {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
+    config, note = setup.source.package_config(candidate.architecture)
+    if config is not None:
+        labels = dict(enumerate(setup.task.labels))
+        config |= {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
     manifest = {
         "candidate": finalist.name,
-        "model": {"name": setup.entry.name, "source": setup.entry.source, "license": setup.entry.license},
+        "model": {"name": setup.source.name, "source": setup.source.origin, "license": setup.source.license},
         "data": {"name": setup.task.name, "source": setup.task.source, "sha256": setup.task.digests()},
         **candidate.to_json(),
         "units": {
-            key: {"requested": wanted, "realised": verified.realised[key]} for key, wanted in candidate.policy.items()
+            key: {"requested": wanted, "realised": verified.realised[key]}
+            | ({"why": verified.fallbacks[key]} if key in verified.fallbacks else {})
+            for key, wanted in candidate.policy.items()
         },
         "measured": {k: v for k, v in values.items() if isinstance(v, int | float)},
         "machine": dict(machine),
@@ -168,7 +174,7 @@ def write_candidate(
         "note": note,
     }
     write_package(
-        target, model=finalist.path, config=config, preprocessor=network.supernet.preprocessor, manifest=manifest
+        target, model=finalist.path, config=config, preprocessor=network.source.preprocessor, manifest=manifest
     )
 
 
@@ -186,10 +192,10 @@ def _view(
     for name in front["candidate"]:
         verified = by_name[str(name)]
         assert verified.finalist.candidate is not None
-        candidates[str(name)] = {**verified.finalist.candidate.to_json(), "realised": verified.realised}
+        candidates[str(name)] = {**verified.finalist.candidate.to_json(), "fallbacks": verified.fallbacks}
     searched = evaluations[evaluations["stage"] == "search"]
     return RunView(
-        title=f"{setup.entry.name} on {setup.recipe.device}",
+        title=f"{setup.source.name} on {setup.recipe.device}",
         metric=setup.task.metric.column,
         command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
         evaluations=evaluations,
@@ -198,8 +204,8 @@ def _view(
         predictors=predictors,
         machine=machine,
         candidates=candidates,
-        largest=network.supernet.elastic.largest(),
-        units=tuple(u.key for u in network.bank.units),
+        largest=network.largest,
+        units=tuple(u.key for u in network.builder.units),
         counts={
             "evaluations": len(searched),
             "failures": int((searched["status"] == "failed").sum()),

@@ -12,6 +12,7 @@ from typing import Any
 from qnas_ov.core.errors import InputError, RunFolderError
 from qnas_ov.core.files import write_text
 from qnas_ov.journal import Journal
+from qnas_ov.pipeline._setup import canonical_recipe
 from qnas_ov.recipe import Recipe, build_recipe, read_recipe_file
 
 _RECIPE = "recipe.yaml"
@@ -62,7 +63,7 @@ def check_resumable(folder: Path, stored: Recipe | None, given: Mapping[str, Any
             f"'{folder}' holds a run already: add --resume to continue it, or choose another --out for a new one"
         )
     asked = build_recipe({**stored.model_dump(), **given})
-    canonical = asked.model_copy(update={"device": asked.device.upper(), "dataset": asked.dataset or stored.dataset})
+    canonical = canonical_recipe(asked)
     differing = stored.differences(canonical)
     if differing:
         listed = ", ".join(f"{name} (the run has {mine}, given {theirs})" for name, (mine, theirs) in differing.items())

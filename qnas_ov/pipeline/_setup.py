@@ -13,11 +13,15 @@ import platformdirs
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.progress import Progress
 from qnas_ov.core.records import Objective, resolve_objectives
-from qnas_ov.families import FAMILIES, MODELS, Family, ModelEntry, Supernet
-from qnas_ov.ir import INT8, Bank, CandidateBuilder, Sample, export_supernet, load_or_build_bank
-from qnas_ov.measure import check_device, inference_precisions
-from qnas_ov.recipe import Recipe, build_recipe
-from qnas_ov.tasks import TASKS, Task
+from qnas_ov.families import MODELS
+from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, load_or_build_bank
+from qnas_ov.measure import check_device, inference_precisions, multiplies_int8_exactly
+from qnas_ov.pipeline._source import Source, SourceNetwork, find_source, is_path, load_task
+from qnas_ov.recipe import Recipe, build_recipe, parse_shapes
+from qnas_ov.tasks import Task
+
+LABEL_FREE_OBJECTIVES = ("error", "latency", "size")
+"""Without labels the distance to the float network ranks candidates far better than agreement on few samples does."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,7 @@ class Setup:
 
     Attributes:
         recipe: The resolved settings.
-        entry: The model.
-        family: Its family.
+        source: The network.
         task: Its data and metric.
         objectives: What to optimise.
         precisions: Inference precisions that the search may use, cheapest first.
@@ -35,8 +38,7 @@ class Setup:
     """
 
     recipe: Recipe
-    entry: ModelEntry
-    family: Family
+    source: Source
     task: Task
     objectives: tuple[Objective, ...]
     precisions: tuple[str, ...]
@@ -49,8 +51,12 @@ def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
     Raises:
         QnasError: If something does not exist or does not fit.
     """
-    recipe = build_recipe(given, origin=origin) if "model" not in given else _with_defaults(given, origin)
-    entry = MODELS.get(recipe.model)
+    if isinstance(given.get("model"), str):
+        source = find_source(given["model"])
+        recipe = build_recipe(_with_defaults(given, source.defaults), origin=origin)
+    else:
+        recipe = build_recipe(given, origin=origin)
+        source = find_source(recipe.model)
     device = check_device(recipe.device)
     available = inference_precisions(device)
     if recipe.inference_precision not in ("auto", *available):
@@ -59,50 +65,84 @@ def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
             f"choose auto or {' or '.join(available)}"
         )
     precisions = available if recipe.inference_precision == "auto" else (recipe.inference_precision,)
-    task = TASKS.get(recipe.dataset or entry.task)()
-    recipe = recipe.model_copy(update={"device": device, "dataset": task.name})
+    task = load_task(source, recipe)
+    recipe = canonical_recipe(recipe)
+    if recipe.data is None:
+        recipe = recipe.model_copy(update={"dataset": task.name})
+    if not task.metric.labelled and "objectives" not in given:
+        recipe = recipe.model_copy(update={"objectives": LABEL_FREE_OBJECTIVES})
     objectives = resolve_objectives(recipe.objectives, metric=task.metric.column)
-    return Setup(recipe, entry, FAMILIES.get(entry.family), task, objectives, precisions, available)
+    return Setup(recipe, source, task, objectives, precisions, available)
 
 
-def _with_defaults(given: Mapping[str, Any], origin: str) -> Recipe:
-    defaults: Mapping[str, Any] = MODELS.get(given["model"]).defaults if isinstance(given["model"], str) else {}
+def canonical_recipe(recipe: Recipe) -> Recipe:
+    """The recipe with the device as OpenVINO spells it and paths that hold in every folder."""
+    update: dict[str, Any] = {"device": recipe.device.upper()}
+    if is_path(recipe.model) and recipe.model not in MODELS:
+        update["model"] = str(Path(recipe.model).resolve())
+    if recipe.data is not None:
+        update["data"] = str(Path(recipe.data).resolve())
+    return recipe.model_copy(update=update)
+
+
+def _with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     settings = {**defaults, **given}
     if "evaluations" in given and "population" not in given and isinstance(given["evaluations"], int):
         # A small budget shrinks the default population with it, so that some rounds are left to learn from.
         full = Recipe.model_fields["population"].default
         settings["population"] = max(4, min(int(defaults.get("population", full)), given["evaluations"] // 3))
-    return build_recipe(settings, origin=origin)
+    return settings
 
 
 @dataclass(frozen=True)
 class Network:
     """The network a search cuts candidates from."""
 
-    supernet: Supernet
+    source: SourceNetwork
     bank: Bank
     builder: CandidateBuilder
     calibration: tuple[Sample, ...]
-    shapes: dict[str, list[int]]
+
+    @property
+    def largest(self) -> dict[str, int]:
+        """The unsearched architecture; empty where only the policy is searched."""
+        return self.source.elastic.largest()
 
 
 def prepare_network(setup: Setup, progress: Progress) -> Network:
-    """Loads the supernet, exports it, and collects NNCF's statistics once (or takes them from the cache)."""
-    supernet = setup.family.load(setup.entry.folder)
-    model = export_supernet(supernet)
-    progress.say(f"exported {setup.entry.name} to OpenVINO IR")
+    """Loads the network as IR, and collects NNCF's statistics once (or takes them from the cache)."""
+    recipe = setup.recipe
+    source = setup.source.open(parse_shapes(recipe.shape))
+    progress.say(f"{setup.source.name} is in OpenVINO IR")
+    if not source.elastic.knobs():
+        progress.say("it has no known elastic dimensions: only its INT8/float policy is searched")
+    if source.batch_size == 1:
+        progress.say("its graph works for a batch of 1 only: samples are judged one at a time")
     samples = calibration_samples(setup.task)
-    bank = load_or_build_bank(model, samples, transformer=supernet.transformer, cache=bank_cache())
+    scheme = Scheme(transformer=source.transformer, half_range=not multiplies_int8_exactly())
+    if scheme.half_range:
+        progress.say("this CPU has neither VNNI nor AMX: INT8 weights use half their range, so that no sum overflows")
+    bank = load_or_build_bank(source.model, samples, scheme, cache=bank_cache())
     builder = CandidateBuilder(
-        bank, supernet.elastic, inference_precisions=setup.precisions, transformer=supernet.transformer
+        bank,
+        source.elastic,
+        inference_precisions=setup.precisions,
+        scheme=scheme,
+        precisions=recipe.precisions,
+        merge_blocks=recipe.merge_units == "block",
     )
     origin = "collected NNCF statistics" if bank.collected else "took NNCF statistics from the cache"
     progress.say(
-        f"{origin} on {len(samples)} samples: {len(bank.units)} precision units, "
+        f"{origin} on {len(samples)} samples: {count_units(bank, builder)}, "
         f"10^{builder.space.log10_size():.0f} candidates"
     )
-    shapes = {s.name: [1, *s.shape] for s in supernet.inputs}
-    return Network(supernet, bank, builder, samples, shapes)
+    return Network(source, bank, builder, samples)
+
+
+def count_units(bank: Bank, builder: CandidateBuilder) -> str:
+    """How many precision units there are, in words."""
+    found, merged = len(bank.units), len(builder.units)
+    return f"{found} precision units" if merged == found else f"{found} precision units merged by block into {merged}"
 
 
 def check_size_limit(setup: Setup, network: Network) -> None:
@@ -115,7 +155,7 @@ def check_size_limit(setup: Setup, network: Network) -> None:
     if limit is None:
         return
     smallest = network.builder.genotype(
-        architecture=network.supernet.elastic.smallest(), precision=INT8, inference_precision=setup.precisions[0]
+        architecture=network.source.elastic.smallest(), inference_precision=setup.precisions[0]
     )
     size = float(network.builder.compute_costs(np.array([smallest]))["size_bytes"][0]) / 1e6
     if size > limit:

@@ -10,7 +10,7 @@ from typing import Any
 from qnas_ov.algorithms import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
-from qnas_ov.core.records import COST_OBJECTIVES, Evaluation
+from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
 from qnas_ov.measure import describe_machine
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
 from qnas_ov.pipeline._outputs import SearchResult, check_same_inputs, check_same_machine, load_result, write_run
@@ -81,7 +81,9 @@ def _run_search(given: Mapping[str, Any], *, out: Path, resume: bool, progress: 
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
         verifier = Verifier(setup, network, evaluator, recorder, folder.work)
         verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
-        table = front_table(verified, verified_baselines, setup.objectives, constraints)
+        table = front_table(
+            verified, verified_baselines, setup.objectives, constraints, binary=setup.task.metric.binary
+        )
         write_run(
             folder,
             setup=setup,
@@ -129,6 +131,8 @@ def make_constraints(setup: Setup, baselines: Mapping[str, Evaluation]) -> tuple
     if recipe.max_drop is not None:
         limit = baselines["float-f32"].values[metric] - recipe.max_drop
         found.append(Constraint("--max-drop", metric, limit, at_least=True))
+    if recipe.max_error is not None:
+        found.append(Constraint("--max-error", ERROR_OBJECTIVE.column, recipe.max_error, at_least=False))
     if recipe.max_latency_ms is not None:
         found.append(Constraint("--max-latency-ms", "latency_ms", recipe.max_latency_ms, at_least=False))
     if recipe.max_size_mb is not None:

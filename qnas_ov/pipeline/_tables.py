@@ -10,7 +10,7 @@ import pandas as pd
 from qnas_ov.algorithms import Constraint
 from qnas_ov.core.errors import ConstraintError
 from qnas_ov.core.records import Evaluation, Objective
-from qnas_ov.ir import FLOAT, INT8
+from qnas_ov.ir import FLOAT, INT8, W8
 from qnas_ov.pareto import is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
 from qnas_ov.pipeline._verify import Verified, paired_p_value
 
@@ -74,11 +74,20 @@ def front_table(
     baselines: Sequence[Verified],
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
+    *,
+    binary: bool,
 ) -> pd.DataFrame:
     """The non-dominated set of what was verified, with speed-ups, sizes and paired tests against the baselines.
 
     A baseline that is a candidate of the space competes like any other, and latencies closer than their noise are
     ties. In column names "int8" is the fastest all-INT8 baseline and "f32" the float baseline under the f32 hint.
+
+    Args:
+        verified: The front's candidates.
+        baselines: The unsearched network in every precision.
+        objectives: What the front is about.
+        constraints: Limits that it must keep.
+        binary: Whether the metric's scores are 0 or 1.
 
     Raises:
         ConstraintError: If verification moved every candidate over a limit.
@@ -105,7 +114,7 @@ def front_table(
         row["size_ratio_vs_int8"] = int8.values["size_bytes"] / v.values["size_bytes"]
         for label, base in (("int8", int8), ("f32", f32)):
             row[f"test_delta_vs_{label}"] = float(np.mean(v.test_scores) - np.mean(base.test_scores))
-            row[f"test_p_vs_{label}"] = paired_p_value(v.test_scores, base.test_scores)
+            row[f"test_p_vs_{label}"] = paired_p_value(v.test_scores, base.test_scores, binary=binary)
         row |= describe(v)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -138,6 +147,7 @@ def describe(verified: Verified) -> dict[str, object]:
     return {
         **depths,
         "units_int8": policy.count(INT8),
+        "units_w8": policy.count(W8),
         "units_float": policy.count(FLOAT),
         "inference_precision": candidate.inference_precision,
     }

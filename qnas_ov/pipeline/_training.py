@@ -65,6 +65,8 @@ def run_training(
     if out.exists():
         raise InputError(f"--out '{out}' must not exist yet: choose a new folder")
     task = TASKS.get(entry.task)()
+    if task.train is None:
+        raise InputError(f"'{entry.task}' has no training split: choose a model whose data set has one")
     config = json.loads((entry.folder / "config.json").read_text())
     family = FAMILIES.get(entry.family)
     supernet = family.build(config, seed=settings.seed) if init is None else family.load(init)

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
 
 from qnas_ov.core.fingerprint import digest_file
 from qnas_ov.core.progress import Progress
-from qnas_ov.core.records import Evaluation
-from qnas_ov.ir import Candidate, save_ir
+from qnas_ov.core.records import ERROR_OBJECTIVE, Evaluation
+from qnas_ov.ir import INT8, Candidate, save_ir
 from qnas_ov.measure import measure_size, realised_precisions
 from qnas_ov.pipeline._evaluate import Baseline, Evaluator, Recorder
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
-from qnas_ov.tasks import wilson_interval
+from qnas_ov.tasks import mean_interval
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Verified:
         latencies_ms: One latency per round.
         test_scores: Per-sample scores on test data, for paired tests.
         realised: Precision that each unit really ran in; empty for baselines outside the space.
+        fallbacks: Why, for units that ran in another precision than asked for.
     """
 
     finalist: Finalist
@@ -65,6 +66,7 @@ class Verified:
     latencies_ms: tuple[float, ...]
     test_scores: np.ndarray
     realised: dict[str, str]
+    fallbacks: dict[str, str]
 
 
 class Verifier:
@@ -152,13 +154,17 @@ class Verifier:
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
             task = self._setup.task
             splits = (task.validation, task.test)
-            validation, test = self._evaluator.score(finalist.path, splits, finalist.inference_precision)
+            validation, test = self._evaluator.scorer.score(finalist.path, splits, finalist.inference_precision)
+            error = ERROR_OBJECTIVE.column
             values = {
-                column: float(validation.mean()),
-                f"test_{column}": float(test.mean()),
+                column: float(validation.metric.mean()),
+                f"test_{column}": float(test.metric.mean()),
+                error: float(validation.error.mean()),
+                f"test_{error}": float(test.error.mean()),
                 "size_bytes": float(measure_size(finalist.path)["size_bytes"]),
             }
-            return values, {"test_scores": test.tolist(), "realised": self._realised(finalist)}
+            scores = {"validation_scores": validation.metric.tolist(), "test_scores": test.metric.tolist()}
+            return values, {**scores, **self._realised(finalist)}
 
         return self._recorder.once(
             "final",
@@ -169,17 +175,23 @@ class Verifier:
             required=finalist.baseline,
         )
 
-    def _realised(self, finalist: Finalist) -> dict[str, str]:
-        if finalist.candidate is None:
-            return {}
-        realised = realised_precisions(
-            finalist.path,
-            device=self._setup.recipe.device,
-            inference_precision=finalist.inference_precision,
-            shapes=self._network.shapes,
-        )
-        units = {u.key: u for u in self._network.bank.units}
-        return {key: realised.of(units[key].operations) for key in finalist.candidate.policy}
+    def _realised(self, finalist: Finalist) -> dict[str, dict[str, str]]:
+        """The precision of every unit, and why it is not the one asked for where it is not."""
+        realised: dict[str, str] = {}
+        fallbacks: dict[str, str] = {}
+        if finalist.candidate is not None:
+            found = realised_precisions(
+                finalist.path,
+                device=self._setup.recipe.device,
+                inference_precision=finalist.inference_precision,
+                shapes=self._network.source.shapes,
+            )
+            units = {u.key: u for u in self._network.builder.units}
+            for key, wanted in finalist.candidate.policy.items():
+                realised[key] = found.of(units[key].deciding)
+                if realised[key] != (INT8 if wanted == INT8 else finalist.inference_precision):
+                    fallbacks[key] = found.explain(units[key].deciding)
+        return {"realised": realised, "fallbacks": fallbacks}
 
     def _time(self, finalist: Finalist, number: int) -> Evaluation:
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
@@ -196,12 +208,10 @@ class Verifier:
         )
 
     def _summarise(self, finalist: Finalist, judged: Evaluation, latencies: list[float]) -> Verified:
-        column = self._setup.task.metric.column
-        validation = wilson_interval(
-            judged.values[column] * len(self._setup.task.validation), len(self._setup.task.validation)
-        )
-        scores = np.asarray(judged.details["test_scores"])
-        test = wilson_interval(scores.sum(), len(scores))
+        metric, error = self._setup.task.metric, ERROR_OBJECTIVE.column
+        column, scores = metric.column, np.asarray(judged.details["test_scores"])
+        validation = mean_interval(np.asarray(judged.details["validation_scores"]), binary=metric.binary)
+        test = mean_interval(scores, binary=metric.binary)
         values = {
             column: validation.value,
             f"{column}_ci95_low": validation.low,
@@ -209,6 +219,8 @@ class Verifier:
             f"test_{column}": test.value,
             f"test_{column}_ci95_low": test.low,
             f"test_{column}_ci95_high": test.high,
+            error: judged.values[error],
+            f"test_{error}": judged.values[f"test_{error}"],
             "latency_ms": statistics.median(latencies),
             "latency_ms_low": min(latencies),
             "latency_ms_high": max(latencies),
@@ -216,7 +228,10 @@ class Verifier:
             "size_bytes": judged.values["size_bytes"],
             **finalist.costs,
         }
-        return Verified(finalist, values, tuple(latencies), scores, dict(judged.details["realised"]))
+        details = judged.details
+        return Verified(
+            finalist, values, tuple(latencies), scores, dict(details["realised"]), dict(details["fallbacks"])
+        )
 
 
 def _costs(measured: Evaluation) -> dict[str, float]:
@@ -228,10 +243,16 @@ def _tell_failure(evaluation: Evaluation, progress: Progress) -> None:
         progress.say(f"{evaluation.candidate} failed and is left out: {evaluation.reason}")
 
 
-def paired_p_value(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided exact McNemar test of two networks' right-or-wrong scores on the same samples.
+def paired_p_value(first: np.ndarray, second: np.ndarray, *, binary: bool) -> float:
+    """Two-sided paired test of two networks' scores (n,) on the same samples.
 
-    Source: Q. McNemar, Note on the sampling error of the difference between correlated proportions (1947).
+    McNemar's exact test for right-or-wrong scores, Wilcoxon's signed-rank test for others. Sources: Q. McNemar, Note on
+    the sampling error of the difference between correlated proportions (1947); F. Wilcoxon, Individual comparisons by
+    ranking methods (1945).
     """
     better, worse = int((first > second).sum()), int((first < second).sum())
-    return 1.0 if better + worse == 0 else float(binomtest(better, better + worse).pvalue)
+    if better + worse == 0:
+        return 1.0
+    if binary:
+        return float(binomtest(better, better + worse).pvalue)
+    return float(wilcoxon(first, second).pvalue)

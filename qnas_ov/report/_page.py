@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from qnas_ov.report._plots import front_plot, policy_plot, predictor_plot, width_plot
+from qnas_ov.report._plots import front_plot, policy_plot, predictor_plot, sensitivity_plot, width_plot
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RunView:
         baselines: `baselines.csv`.
         predictors: `predictors.json`.
         machine: `machine.json`.
-        candidates: By front candidate: `architecture`, `policy`, `inference_precision`, `realised`.
+        candidates: By front candidate: `architecture`, `policy`, `inference_precision`, `fallbacks`.
         largest: The unsearched architecture.
         units: Keys of the precision units in network order.
         counts: Numbers for the summary: evaluations, failures, validation and test samples.
@@ -50,18 +50,17 @@ class RunView:
 
 def render_page(view: RunView) -> str:
     """Renders the page; plotly's script is part of it."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((resources.files("qnas_ov.report") / "templates" / "run.html").read_text())
     names = list(view.front["candidate"])
     policies = [view.candidates[n]["policy"] for n in names]
     architectures = [view.candidates[n]["architecture"] for n in names]
     figures = {
         "front": front_plot(view.evaluations, view.front, view.baselines, view.metric),
         "policy": policy_plot(names, policies, view.units),
-        "widths": width_plot(names, architectures, view.largest),
     }
+    if view.largest:
+        figures["widths"] = width_plot(names, architectures, view.largest)
     predictors = {c: predictor_plot(c, r) for c, r in view.predictors.items()}
-    return template.render(
+    return _template("run.html").render(
         view=view,
         script=_trusted(_plotly_script()),
         figures={n: _embed(f) for n, f in figures.items()},
@@ -70,6 +69,31 @@ def render_page(view: RunView) -> str:
         baselines=view.baselines.to_dict("records"),
         summary=_summary(view),
     )
+
+
+def render_sensitivity(result: Mapping[str, Any], table: pd.DataFrame) -> str:
+    """Renders the page of a sensitivity analysis.
+
+    Args:
+        result: The content of `sensitivity.json`.
+        table: The content of `sensitivity.csv`.
+    """
+    savings = "saving_ms" in table.columns
+    figures = {"error": sensitivity_plot(table, "output_error", "output error of this unit alone in INT8")}
+    if savings:
+        figures["saving"] = sensitivity_plot(table, "saving_ms", "latency that INT8 saves (ms)")
+    return _template("sensitivity.html").render(
+        result=result,
+        script=_trusted(_plotly_script()),
+        figures={n: _embed(f) for n, f in figures.items()},
+        rows=table.to_dict("records"),
+        savings=savings,
+    )
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string((resources.files("qnas_ov.report") / "templates" / name).read_text())
 
 
 def _plotly_script() -> str:
@@ -92,8 +116,7 @@ def _front_rows(view: RunView) -> list[dict[str, Any]]:
     rows = [{str(k): v for k, v in row.items()} for row in view.front.to_dict("records")]
     for row in rows:
         candidate = view.candidates[str(row["candidate"])]
-        requested, realised = candidate["policy"], candidate["realised"]
-        row["fallbacks"] = [u for u, p in requested.items() if p == "int8" and realised.get(u) != "int8"]
+        row["fallbacks"] = candidate["fallbacks"]
         row["architecture"] = candidate["architecture"]
     return rows
 

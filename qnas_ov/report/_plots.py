@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 INK, GRID = "#1c2733", "#e4e9ee"
 FRONT, SEEN, BASE = "#0b6e99", "#b9c6d1", "#c2410c"
-PRECISION_COLOURS = {"int8": "#0b6e99", "float": "#f2b134", "absent": "#f3f5f7"}
+PRECISION_COLOURS = {"int8": "#0b6e99", "w8": "#7fb7a3", "float": "#f2b134", "absent": "#f3f5f7"}
 
 
 def _layout(figure: go.Figure, x: str, y: str, height: int = 440) -> go.Figure:
@@ -90,15 +90,16 @@ def predictor_plot(column: str, record: Mapping[str, Any]) -> go.Figure:
 
 def policy_plot(candidates: Sequence[str], policies: Sequence[Mapping[str, str]], units: Sequence[str]) -> go.Figure:
     """The precision of every unit of every front candidate: one row a candidate, one column a unit."""
-    codes = {"int8": 0, "float": 1, "absent": 2}
+    codes = {name: i for i, name in enumerate(PRECISION_COLOURS)}
     grid = [[codes[p.get(u, "absent")] for u in units] for p in policies]
     text = [[p.get(u, "block left out") for u in units] for p in policies]
     colours = list(PRECISION_COLOURS.values())
-    scale = [[i / 3, c] for i, c in enumerate(colours)] + [[(i + 1) / 3, c] for i, c in enumerate(colours)]
+    count = len(colours)
+    scale = [[(i + end) / count, c] for i, c in enumerate(colours) for end in (0, 1)]
     figure = go.Figure(
         go.Heatmap(
-            z=grid, x=list(units), y=list(candidates), text=text, zmin=-0.5, zmax=2.5, xgap=2, ygap=2,
-            colorscale=sorted(scale), showscale=False, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
+            z=grid, x=list(units), y=list(candidates), text=text, zmin=-0.5, zmax=count - 0.5, xgap=2, ygap=2,
+            colorscale=scale, showscale=False, hovertemplate="%{y} %{x}: %{text}<extra></extra>",
         )
     )  # fmt: skip
     return _rows(figure, len(candidates), labels=230)
@@ -126,4 +127,22 @@ def _rows(figure: go.Figure, count: int, *, labels: int) -> go.Figure:
     figure.update_layout(margin={"b": labels})
     figure.update_xaxes(tickangle=-60, tickfont={"size": 9}, automargin=False)
     figure.update_yaxes(autorange="reversed", dtick=1)
+    return figure
+
+
+def sensitivity_plot(table: pd.DataFrame, column: str, title: str) -> go.Figure:
+    """A bar per precision unit, worst first, with its interval where the table has one."""
+    bars = None
+    if f"{column}_ci95_low" in table.columns:
+        bars = {
+            "type": "data",
+            "symmetric": False,
+            "array": table[f"{column}_ci95_high"] - table[column],
+            "arrayminus": table[column] - table[f"{column}_ci95_low"],
+            "color": GRID,
+        }
+    figure = go.Figure()
+    figure.add_bar(x=table[column], y=table["unit"], orientation="h", marker={"color": FRONT}, error_x=bars)
+    figure = _layout(figure, title, "", height=90 + 20 * len(table))
+    figure.update_yaxes(autorange="reversed", dtick=1, tickfont={"size": 10}, automargin=True)
     return figure

@@ -1,8 +1,34 @@
-"""Data sets in disjoint splits, and the metrics that judge networks on them."""
+"""Data sets, preprocessing and metrics."""
 
-from qnas_ov.tasks import digits as _digits  # registers the data set
-from qnas_ov.tasks.base import TASKS, TOP1, Metric, Split, Task, top1, wilson_interval
+from qnas_ov.tasks import digits as digits
+from qnas_ov.tasks.base import (
+    AGREEMENT,
+    FIDELITY,
+    TASKS,
+    TOP1,
+    Metric,
+    Split,
+    Task,
+    agreement_top1,
+    mean_interval,
+    output_error,
+    top1,
+    wilson_interval,
+)
+from qnas_ov.tasks.samples import load_samples
 
-__all__ = ["TASKS", "TOP1", "Metric", "Split", "Task", "top1", "wilson_interval"]
-
-del _digits
+__all__ = [
+    "AGREEMENT",
+    "FIDELITY",
+    "TASKS",
+    "TOP1",
+    "Metric",
+    "Split",
+    "Task",
+    "agreement_top1",
+    "load_samples",
+    "mean_interval",
+    "output_error",
+    "top1",
+    "wilson_interval",
+]

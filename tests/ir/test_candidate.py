@@ -10,10 +10,10 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from conftest import SCHEME, quantize_afresh
 
 from qnas_ov.families import Supernet
 from qnas_ov.ir import FLOAT, INT8, Bank, CandidateBuilder, count_macs, export_supernet, load_or_build_bank, save_ir
-from qnas_ov.ir.calibrate import quantize_afresh
 from qnas_ov.ir.graph import nodes_by_name
 from qnas_ov.measure import realised_precisions
 from qnas_ov.pipeline._setup import calibration_samples
@@ -53,9 +53,9 @@ def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: T
     """The same on trained weights, and INT8 candidates stay close to their own float network."""
     supernet = copy.deepcopy(digits_supernet)
     bank = load_or_build_bank(
-        export_supernet(supernet), calibration_samples(digits), transformer=True, cache=session_cache / "qnas-ov/banks"
+        export_supernet(supernet), calibration_samples(digits), SCHEME, cache=session_cache / "qnas-ov/banks"
     )
-    builder = CandidateBuilder(bank, supernet.elastic, inference_precisions=("f32",), transformer=True)
+    builder = CandidateBuilder(bank, supernet.elastic, inference_precisions=("f32",), scheme=SCHEME)
     control = ElasticControl(supernet)
     images = digits.validation.inputs["pixel_values"][:100]
     for genotype in builder.space.sample(rng, 20):
@@ -139,7 +139,7 @@ def test_realised_precision_is_the_requested_one(
         )
         units = {u.key: u for u in tiny_bank.units}
         for key, wanted in candidate.policy.items():
-            assert realised.of(units[key].operations) == ("int8" if wanted == INT8 else "f32"), key
+            assert realised.of(units[key].deciding) == ("int8" if wanted == INT8 else "f32"), key
 
 
 def test_building_leaves_the_bank_untouched(tiny_bank: Bank, tiny_builder: CandidateBuilder, digits: Task, rng) -> None:
@@ -167,14 +167,14 @@ def test_the_bank_is_collected_once(
 ) -> None:
     samples = calibration_samples(digits)
     model = export_supernet(tiny_supernet)
-    again = load_or_build_bank(model, samples, transformer=True, cache=session_cache / "tiny")
+    again = load_or_build_bank(model, samples, SCHEME, cache=session_cache / "tiny")
     assert not again.collected
     assert again.digest == tiny_bank.digest
-    other = load_or_build_bank(model, samples[:20], transformer=True, cache=session_cache / "tiny")
+    other = load_or_build_bank(model, samples[:20], SCHEME, cache=session_cache / "tiny")
     assert other.collected
     assert other.digest != tiny_bank.digest
 
 
 def test_no_samples_is_an_error(tiny_supernet: Supernet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one sample"):
-        load_or_build_bank(export_supernet(tiny_supernet), [], transformer=True, cache=tmp_path)
+        load_or_build_bank(export_supernet(tiny_supernet), [], SCHEME, cache=tmp_path)

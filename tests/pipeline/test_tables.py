@@ -47,6 +47,10 @@ def test_one_slow_round_is_not_the_noise_of_all() -> None:
 
 def test_the_paired_test() -> None:
     a, b = np.ones(100), np.ones(100)
-    assert paired_p_value(a, b) == 1.0
+    assert paired_p_value(a, b, binary=True) == 1.0
     b[:12] = 0.0
-    assert paired_p_value(a, b) == pytest.approx(2 * 0.5**12)
+    assert paired_p_value(a, b, binary=True) == pytest.approx(2 * 0.5**12)
+    rng = np.random.default_rng(0)
+    scores = rng.random(50)
+    assert paired_p_value(scores, scores - 0.01 * rng.random(50), binary=False) < 1e-6
+    assert paired_p_value(scores, scores + 0.01 * rng.standard_normal(50), binary=False) > 0.01
