@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +29,28 @@ VIT_B16 = {
 }
 
 
-def vit_b16(seed: int = 0) -> Supernet:
-    """ViT-B/16 as an elastic supernet. Biases and norms get values of their own, which exporters do not fold away."""
-    supernet = FAMILIES.get("vit").build(copy.deepcopy(VIT_B16), seed=seed)
+def vit_b16() -> Supernet:
+    """ViT-B/16 as an elastic supernet."""
+    return vit(VIT_B16)
+
+
+def vit(config: Mapping[str, Any], seed: int = 0) -> Supernet:
+    """A ViT. Biases and norms get values of their own, which exporters do not fold away."""
+    supernet = FAMILIES.get("vit").build(copy.deepcopy(dict(config)), seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in supernet.model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
     return supernet
+
+
+def bert(folder: Path, **config: int) -> None:
+    """Writes a BERT for sequence classification as a Hugging Face folder."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    BertForSequenceClassification(BertConfig(**config)).eval().save_pretrained(folder)
 
 
 def images(count: int, seed: int) -> np.ndarray:
