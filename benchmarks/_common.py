@@ -70,12 +70,20 @@ def main(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], O
         arguments.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
+def peak_memory_gb() -> float:
+    """Most memory that this process has held, in 10^9 bytes; `getrusage` would count that of its parent too."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e9
+    raise RuntimeError("this kernel does not tell a process's peak memory")
+
+
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Prints rows of equal keys in aligned columns."""
+    """Prints rows in aligned columns; a row may lack some."""
     if not rows:
         return
-    cells = [[_cell(v) for v in row.values()] for row in rows]
-    header = list(rows[0])
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name, "")) for name in header] for row in rows]
     widths = [max(len(header[i]), *(len(r[i]) for r in cells)) for i in range(len(header))]
     for line in (header, *cells):
         print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))

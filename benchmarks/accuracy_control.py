@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import openvino as ov
-from _common import Outcome, at_least, at_most, main, parser
+from _common import Outcome, at_least, at_most, main, parser, peak_memory_gb
 
 from qnas_ov.families import FAMILIES, MODELS
 from qnas_ov.ir import export_supernet, save_ir
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = write_inputs(folder)
-        limit = 0.35 * validation_error(folder, quantize(folder, task))
+        limit = 0.5 * validation_error(folder, quantize(folder, task))
         progress.begin(f"keeping an output error of {limit:.5f}", len(METHODS))
         rows, front = [], []
         for method in METHODS:
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
             rows.append({"method": method, **record, **judge(folder / f"{method}.xml", folder, task)})
             progress.step(f"{method}: {record['seconds']:.1f} s")
         progress.end()
-        time_all(rows, folder, rounds=2 if arguments.quick else 7)
+        time_all(rows, folder, rounds=2 if arguments.quick else 5)
     by_method = {r["method"]: r for r in rows}
     control, ours = by_method[METHODS[1]], by_method[METHODS[2]]
     goals = {
@@ -89,8 +89,6 @@ def run_apart(method: str, folder: Path, limit: float, *, quick: bool) -> dict[s
 
 def perform(method: str, folder: Path, limit: float, *, quick: bool) -> None:
     """The body of such a process. Seconds count from the loaded libraries to the network in memory."""
-    import resource
-
     task, extra = samples_of(folder), {}
     import nncf
 
@@ -108,8 +106,7 @@ def perform(method: str, folder: Path, limit: float, *, quick: bool) -> None:
         model, extra = with_search(folder, limit, qnas_ov.pipeline, quick=quick)
     seconds = time.perf_counter() - start
     save_ir(model, folder / f"{method}.xml")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak MB": peak, **extra}))
+    print(json.dumps({"seconds": seconds, "peak MB": peak_memory_gb() * 1e3, **extra}))
 
 
 def dataset(task: Task, split: str) -> Any:
@@ -132,10 +129,16 @@ def quantize(folder: Path, task: Task) -> ov.Model:
 
 
 def control_accuracy(folder: Path, task: Task, limit: float) -> ov.Model:
-    """NNCF's own loop; its metric is 1 minus the output error, so that a drop is an error."""
+    """NNCF's own loop; its metric is 1 minus the output error, so that a drop is an error.
+
+    Without SmoothQuant: with it NNCF 3.4 gives units that it reverts the weights from before smoothing, and the error
+    grows with every unit until nothing is left in INT8.
+    """
     import nncf
 
-    model = ov.Core().read_model(folder / "model.xml")
+    core = ov.Core()
+    core.set_property({"ENABLE_MMAP": False})  # NNCF's accuracy control crashes on mapped weights
+    model = core.read_model(folder / "model.xml")
     reference = outputs_of(folder / "model.xml", task)
 
     def validate(compiled: ov.CompiledModel, items: Any) -> tuple[float, list[float]]:
@@ -155,6 +158,9 @@ def control_accuracy(folder: Path, task: Task, limit: float) -> ov.Model:
         drop_type=nncf.DropType.ABSOLUTE,
         subset_size=len(task.calibration),
         model_type=nncf.ModelType.TRANSFORMER,
+        advanced_quantization_parameters=nncf.AdvancedQuantizationParameters(
+            smooth_quant_alphas=nncf.AdvancedSmoothQuantParameters(convolution=-1, matmul=-1)
+        ),
     )
 
 
@@ -184,7 +190,7 @@ def with_search(folder: Path, limit: float, pipeline: Any, *, quick: bool) -> tu
     result = pipeline.run_search(
         {
             **settings(folder), "max_error": limit, "front_size": 8, "latency_seconds": 0.2,
-            "evaluations": 24 if quick else 80, "population": 12 if quick else 30,
+            "evaluations": 24 if quick else 40, "population": 12 if quick else 20,
         },
         out=folder / "run",
         progress=TerminalProgress(),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import Goal, Outcome, main, parser
+from _common import Goal, Outcome, main, parser, peak_memory_gb
 from _networks import VIT_B16, bert, samples, vit
 
 from qnas_ov.ir import Scheme, export_supernet, load_or_build_bank, open_network, save_ir
@@ -63,8 +63,6 @@ def write(name: str, path: Path) -> None:
 
 def build(path: Path) -> None:
     """Builds the bank of a saved network and prints its time and the peak of this process."""
-    import resource
-
     network, rng = open_network(path), np.random.default_rng(0)
     if len(network.inputs) == 1:
         calibration = samples(rng.standard_normal((NUM_SAMPLES, *network.inputs[0].shape), dtype=np.float32))
@@ -77,7 +75,7 @@ def build(path: Path) -> None:
     with tempfile.TemporaryDirectory() as cache:
         load_or_build_bank(network.model, calibration, Scheme(network.transformer), cache=Path(cache))
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))
+    print(json.dumps({"seconds": seconds, "peak GB": peak_memory_gb()}))
 
 
 if __name__ == "__main__":

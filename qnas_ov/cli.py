@@ -211,7 +211,7 @@ def verify(package: Path, as_json: bool) -> None:
 @click.option("--model", required=True, help="Registered model to train from random weights.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
 @click.option("--init", type=click.Path(path_type=Path), help="Folder with weights to start from; random if left out.")
-@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 3]")
+@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 4]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data per cycle.  [default: 110]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
 def train(model: str, out: Path, init: Path | None, **settings: int | None) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from qnas_ov import cli
 
@@ -100,8 +101,10 @@ def test_doctor_knows_offline(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
-    budget = ["--evaluations", "8", "--population", "8", "--front-size", "2", "--inference-precision", "f32"]
-    command = [sys.executable, "-m", "qnas_ov.cli", "search", "--model", "digits-vit", *budget, "--json"]
+    settings = {"model": "digits-vit", "evaluations": 8, "population": 8, "front_size": 2, "final_rounds": 1}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({**settings, "inference_precision": "f32", "latency_seconds": 0.05}))
+    command = [sys.executable, "-m", "qnas_ov.cli", "search", "--recipe", str(recipe), "--json"]
     command += ["--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

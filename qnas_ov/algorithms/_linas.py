@@ -27,11 +27,14 @@ class LinasSettings:
         population: Size of the first, random batch.
         inner_evaluations: Predictor evaluations per round.
         inner_population: Population of NSGA-II on the predictors.
+        even_share: Share of the first batch, and of what NSGA-II starts from besides the measured front, that treats
+            all layers alike; the rest is drawn gene by gene.
     """
 
     population: int = 50
     inner_evaluations: int = 20_000
     inner_population: int = 50
+    even_share: float = 1 / 3
 
 
 class LinasSearch:
@@ -53,11 +56,17 @@ class LinasSearch:
         measured = sum(r.values is not None for r in self._results)
         if missing > 0 or measured < 5:  # five folds need five samples
             wanted = min(count, missing) if missing > 0 else count
-            asked = self._seen.sample(self._problem.space, self._rng, wanted)
+            asked = self._draw(wanted)
         else:
             asked = self._search_predictors(min(count, self._settings.population))
         self._asked += len(asked)
         return asked
+
+    def _draw(self, count: int) -> list[Genotype]:
+        """New random genotypes, some of them even."""
+        space = self._problem.space
+        asked = self._seen.sample(space, self._rng, round(self._settings.even_share * count), even=True)
+        return asked + self._seen.sample(space, self._rng, count - len(asked))
 
     def tell(self, results: Sequence[Result]) -> None:
         """Takes results."""
@@ -111,7 +120,9 @@ class LinasSearch:
         points = to_minimise([r.values for r in measured if r.values], self._problem.objectives)
         front = [r.genotype for r, good in zip(measured, is_nondominated(points), strict=True) if good]
         chosen = np.array(front[:size], dtype=np.int64)
-        return np.concatenate([chosen, space.sample(self._rng, size - len(chosen))])
+        even = round(self._settings.even_share * (size - len(chosen)))
+        drawn = [space.sample_even(self._rng, even), space.sample(self._rng, size - len(chosen) - even)]
+        return np.concatenate([chosen.reshape(-1, len(space)), *drawn])
 
     def _best_unmeasured(self, X: np.ndarray, F: np.ndarray, G: np.ndarray, count: int) -> list[Genotype]:
         """Predicted front first, spread out; then the following fronts; then what violates least; then random ones."""

@@ -108,13 +108,14 @@ class Seen:
                 found.append(genotype)
         return found
 
-    def sample(self, space: Space, rng: np.random.Generator, count: int) -> list[Genotype]:
-        """Draws `count` new genotypes; fewer if the space seems exhausted."""
+    def sample(self, space: Space, rng: np.random.Generator, count: int, *, even: bool = False) -> list[Genotype]:
+        """Draws `count` new genotypes; fewer if the space seems exhausted. `even` ones treat all layers alike."""
+        draw = space.sample_even if even else space.sample
         if count <= 0:
             return []
         found: list[Genotype] = []
         for _ in range(20):
-            found += self.fresh(space.sample(rng, 2 * count), count - len(found))
+            found += self.fresh(draw(rng, 2 * count), count - len(found))
             if len(found) == count:
                 break
         return found

@@ -174,7 +174,7 @@ MODELS.add(
             "population": 30,
             "inner_evaluations": 12_000,
             "latency_seconds": 0.2,
-            "front_size": 14,
+            "front_size": 12,
             "objectives": ["accuracy", "error", "latency"],
         },
     ),

@@ -32,7 +32,7 @@ _TAIL_LINES = 4
 _GAUGE_MS = 50.0
 # A run counts at once if the reference before and after it differs by no more than this; else it is repeated.
 _STEADY = 0.10
-_ATTEMPTS = 3
+_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -307,14 +307,19 @@ class LatencyMeter:
             model, device=self._device, shapes=self._shapes, inference_precision=precision, iterations=self.iterations
         )
 
-    def measure(self, model: Path, *, inference_precision: str) -> Latency:
-        """Measures one IR in one benchmark_app process; in up to three where the machine's speed changes meanwhile.
+    def measure(self, model: Path, *, inference_precision: str, attempts: int = _ATTEMPTS) -> Latency:
+        """Measures one IR in a benchmark_app process; again where the machine's speed changed meanwhile.
+
+        Args:
+            model: The .xml.
+            inference_precision: "f32" or "bf16".
+            attempts: Most processes to run.
 
         Raises:
             MeasurementError: If benchmark_app gives no number.
         """
         tried: list[tuple[float, float, LatencyRun]] = []
-        while len(tried) < _ATTEMPTS and (not tried or tried[-1][0] > _STEADY):
+        while len(tried) < attempts and (not tried or tried[-1][0] > _STEADY):
             before = self._gauge.read()
             run = self._run(model, inference_precision)
             after = self._gauge.read()

@@ -17,7 +17,7 @@ from qnas_ov.deploy import write_layout, write_package
 from qnas_ov.pipeline._run_folder import RunFolder
 from qnas_ov.pipeline._samples import SampleRecorder
 from qnas_ov.pipeline._select import select_candidate
-from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
 from qnas_ov.report import RunView, render_page
 
@@ -242,6 +242,7 @@ def _view(
     searched = evaluations[evaluations["stage"] == "search"]
     return RunView(
         title=f"{setup.source.name} on {setup.recipe.device}",
+        notes=tuple(describe_limits(network)),
         metric=setup.task.metric.column,
         command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
         evaluations=evaluations,

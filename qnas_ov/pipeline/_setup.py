@@ -102,6 +102,7 @@ class Network:
     bank: Bank
     builder: CandidateBuilder
     calibration: tuple[Sample, ...]
+    scheme: Scheme
 
     @property
     def largest(self) -> dict[str, int]:
@@ -114,14 +115,8 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
     recipe = setup.recipe
     source = setup.source.open(parse_shapes(recipe.shape))
     progress.say(f"{setup.source.name} is in OpenVINO IR")
-    if not source.elastic.knobs():
-        progress.say("it has no known elastic dimensions: only its INT8/float policy is searched")
-    if source.batch_size == 1:
-        progress.say("its graph works for a batch of 1 only: samples are judged one at a time")
     samples = calibration_samples(setup.task)
     scheme = Scheme(transformer=source.transformer, half_range=not multiplies_int8_exactly())
-    if scheme.half_range:
-        progress.say("this CPU has neither VNNI nor AMX: INT8 weights use half their range, so that no sum overflows")
     bank = load_or_build_bank(source.model, samples, scheme, cache=bank_cache())
     builder = CandidateBuilder(
         bank,
@@ -133,16 +128,29 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
     )
     origin = "collected NNCF statistics" if bank.collected else "took NNCF statistics from the cache"
     progress.say(
-        f"{origin} on {len(samples)} samples: {count_units(bank, builder)}, "
+        f"{origin} on {len(samples)} samples: {len(bank.units)} precision units, "
         f"10^{builder.space.log10_size():.0f} candidates"
     )
-    return Network(source, bank, builder, samples)
+    network = Network(source, bank, builder, samples, scheme)
+    for note in describe_limits(network):
+        progress.say(note)
+    return network
 
 
-def count_units(bank: Bank, builder: CandidateBuilder) -> str:
-    """How many precision units there are, in words."""
-    found, merged = len(bank.units), len(builder.units)
-    return f"{found} precision units" if merged == found else f"{found} precision units merged by block into {merged}"
+def describe_limits(network: Network) -> list[str]:
+    """What was done otherwise than one might expect, each in a sentence."""
+    found, searched = len(network.bank.units), len(network.builder.units)
+    notes = {
+        "The network has no known elastic dimensions: only its INT8/float policy is searched.": not (
+            network.source.elastic.knobs()
+        ),
+        f"{found} precision units are merged by block into {searched}.": found != searched,
+        "The graph works for a batch of 1 only: samples are judged one at a time.": network.source.batch_size == 1,
+        "This CPU has neither VNNI nor AMX: INT8 weights use half their range, so that no sum overflows.": (
+            network.scheme.half_range
+        ),
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def check_size_limit(setup: Setup, network: Network) -> None:

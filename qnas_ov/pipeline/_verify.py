@@ -195,7 +195,7 @@ class Verifier:
 
     def _time(self, finalist: Finalist, number: int) -> Evaluation:
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
-            latency_ms, record = self._evaluator.measure_latency(finalist.path, finalist.inference_precision)
+            latency_ms, record = self._evaluator.measure_latency(finalist.path, finalist.inference_precision, once=True)
             return {"latency_ms": latency_ms}, {"latency": record}
 
         return self._recorder.once(

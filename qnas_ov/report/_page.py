@@ -21,6 +21,7 @@ class RunView:
 
     Attributes:
         title: For instance "digits-vit on CPU".
+        notes: What was done otherwise than one might expect, in sentences.
         metric: Column of the accuracy.
         command: The command that repeats the run.
         evaluations: The journal as a table.
@@ -35,6 +36,7 @@ class RunView:
     """
 
     title: str
+    notes: tuple[str, ...]
     metric: str
     command: str
     evaluations: pd.DataFrame

@@ -75,6 +75,20 @@ class Space:
         """Draws canonical genotypes, each gene uniformly: int array (count, num_knobs)."""
         return self.canonical_array(rng.integers(0, self.num_choices, size=(count, len(self))))
 
+    def sample_even(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draws canonical genotypes that treat all layers alike: int array (count, num_knobs).
+
+        Knobs of a kind that differ only in their layer take the same relative choice, and so do all precision knobs.
+        Drawn gene by gene, nearly all networks are a mixture of everything; the networks that people build are even.
+        """
+        groups = [
+            k.kind.value if k.kind is KnobKind.PRECISION else f"{k.kind.value} {k.name.rsplit('.', 1)[-1]}"
+            for k in self.knobs
+        ]
+        _, group_of = np.unique(groups, return_inverse=True)
+        levels = rng.random((count, int(group_of.max()) + 1))[:, group_of]
+        return self.canonical_array((levels * self.num_choices).astype(np.int64))
+
     def decode(self, genotype: Sequence[int]) -> dict[str, int | str]:
         """Values by knob name, of the active genes only."""
         genes = np.asarray(genotype, dtype=np.int64)

@@ -40,7 +40,7 @@ class TrainSettings:
         seed: Seed of everything random.
     """
 
-    cycles: int = 3
+    cycles: int = 4
     epochs: int = 110
     batch_size: int = 32
     learning_rate: float = 1e-3

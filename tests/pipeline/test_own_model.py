@@ -12,6 +12,8 @@ from networks import OUTLIER, outlier_network, save_samples
 
 from qnas_ov.core.errors import ConstraintError, QnasError
 from qnas_ov.pipeline import SearchResult, run_search, run_sensitivity
+from qnas_ov.pipeline._source import SPLIT_SEED
+from qnas_ov.tasks import load_samples
 
 QUICK = {
     "evaluations": 12,
@@ -50,6 +52,38 @@ def test_a_search_without_labels(run: SearchResult) -> None:
     searched = searched[searched["stage"] == "search"]
     assert len(searched) == QUICK["evaluations"]
     assert (searched["status"] == "ok").all()
+
+
+def test_the_report_says_that_the_architecture_was_not_searched(run: SearchResult) -> None:
+    page = (run.folder / "report.html").read_text()
+    assert "no known elastic dimensions" in page
+    assert "agreement_top1" in page
+
+
+def test_the_ignored_scope_gives_the_policy(files: tuple[str, str], tmp_path: Path) -> None:
+    """What is printed, pasted into nncf.quantize, makes the network that is saved beside it."""
+    import nncf
+    import openvino as ov
+
+    model, data = files
+    settings = {"model": model, "data": data, "max_drop": 0.1, "inference_precision": "f32"}
+    result = run_sensitivity(settings, out=tmp_path / "sens", samples=12, latency=False)
+    assert result.policy is not None
+    scope = eval(result.policy.ignored_scope, {"nncf": nncf})
+    task = load_samples(Path(data), inputs={"features": ((32,), "float32")}, num_classes=10, seed=SPLIT_SEED)
+    features = task.calibration.inputs["features"]
+    fresh = nncf.quantize(
+        ov.Core().read_model(model),
+        nncf.Dataset([features[i : i + 1] for i in range(len(features))]),
+        subset_size=len(features),
+        ignored_scope=scope,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE),
+    )
+    saved = ov.Core().read_model(tmp_path / "sens" / "policy.xml")
+    inputs = task.test.inputs["features"]
+    hint = {"INFERENCE_PRECISION_HINT": "f32"}
+    one, other = (ov.Core().compile_model(m, "CPU", hint)(inputs)[0] for m in (fresh, saved))
+    assert np.array_equal(one, other)
 
 
 def test_the_front_leaves_the_outlier_out_of_int8(run: SearchResult) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from networks import outlier_network, save_samples
 
-OPTIONS = ["--model", "digits-vit", "--evaluations", "12", "--population", "6", "--front-size", "3"]
+OPTIONS = ["--evaluations", "12", "--population", "6", "--front-size", "3"]
 
 
 def start(out: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "qnas_ov.cli", "search", *OPTIONS, "--out", str(out), *options]
+    network = ["--model", str(out.parent / "model.xml"), "--data", str(out.parent / "samples.npz")]
+    command = [sys.executable, "-m", "qnas_ov.cli", "search", *network, *OPTIONS, "--out", str(out), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
@@ -41,6 +43,8 @@ def wait_for(process: subprocess.Popen[str], out: Path, stage: str, count: int) 
 
 
 def test_kill_and_resume_then_interrupt_and_resume(tmp_path: Path) -> None:
+    outlier_network(tmp_path / "model.xml")
+    save_samples(tmp_path / "samples.npz")
     out = tmp_path / "run"
     first = start(out)
     wait_for(first, out, "search", 5)

@@ -295,7 +295,7 @@ def test_changed_inputs_are_named(finished_run: SearchResult, tmp_path: Path) ->
 def test_a_failed_baseline_is_not_recorded_but_tried_again(
     tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: Any, *arguments: Any) -> Any:
+    def broken(self: Any, *arguments: Any, **options: Any) -> Any:
         raise MeasurementError("benchmark_app did not finish within 600 s")
 
     settings = {**QUICK, "evaluations": 8, "population": 4, "final_rounds": 1, "front_size": 2}

@@ -60,3 +60,22 @@ def test_sampling_is_seeded_and_varied() -> None:
     first, second = (SPACE.sample(np.random.default_rng(7), 30) for _ in range(2))
     assert (first == second).all()
     assert len(np.unique(first, axis=0)) > 8
+
+
+def test_even_samples_treat_all_layers_alike(rng: np.random.Generator) -> None:
+    knobs = [Knob("depth", KnobKind.DEPTH, (1, 2, 3))]
+    for i in range(3):
+        inside = Activation("depth", i + 1)
+        knobs.append(Knob(f"layer.{i}.heads", KnobKind.WIDTH, (1, 2, 3, 4), inside))
+        knobs.append(Knob(f"layer.{i}.ffn", KnobKind.WIDTH, (64, 128, 256), inside))
+        knobs.append(Knob(f"precision.layer.{i}.ffn", KnobKind.PRECISION, ("int8", "float"), inside))
+    space = Space(knobs)
+    genotypes = space.sample_even(rng, 1500)
+    assert np.array_equal(genotypes, space.canonical_array(genotypes))
+    for genotype in genotypes:
+        values = space.decode(genotype)
+        for like in (".heads", ".ffn"):
+            for precision in (True, False):
+                alike = {v for n, v in values.items() if n.endswith(like) and n.startswith("precision") == precision}
+                assert len(alike) <= 1
+    assert len({tuple(g) for g in genotypes}) == 3 * 4 * 3 * 2
