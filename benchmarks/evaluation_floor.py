@@ -20,7 +20,7 @@ SCHEME = Scheme(transformer=True)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    count, num_candidates = (250, 2) if arguments.quick else (1000, 4)
+    count, num_candidates = (250, 2) if arguments.quick else (1000, 2)
     progress, pixels = TerminalProgress(), images(count, seed=3)
     supernet = vit_b16()
     with tempfile.TemporaryDirectory() as cache:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import openvino as ov
-from openvino import opset13 as opset
+from openvino.op import Constant
 
 from qnas_ov.core.errors import GraphError
 from qnas_ov.families import Architecture
@@ -107,10 +107,10 @@ def _apply_cut(port: ov.Input, cut: Cut, kept: int) -> None:
             continue  # a scale or range that all channels share
         index = [slice(None)] * len(shape)
         index[cut.axis] = slice(0, length)
-        _replace(reader, constant, np.ascontiguousarray(constant.data[tuple(index)]))
+        _replace(reader, constant, np.array(constant.data[tuple(index)], order="C"))
 
 
 def _replace(port: ov.Input, old: ov.Node, values: np.ndarray) -> None:
-    new = opset.constant(values, dtype=old.get_output_element_type(0))
+    new = Constant(values, shared_memory=True)
     new.set_friendly_name(old.get_friendly_name())
     port.replace_source_output(new.output(0))
