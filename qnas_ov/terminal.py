@@ -35,7 +35,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """One finished step, in a line."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def begin(self, text: str, total: int) -> None:
         """Work of `total` steps begins."""
