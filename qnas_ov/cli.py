@@ -14,7 +14,14 @@ import click
 
 from qnas_ov import __version__
 from qnas_ov.core.errors import QnasError
-from qnas_ov.terminal import TerminalProgress, fail, print_result, print_sensitivity
+from qnas_ov.terminal import (
+    TerminalProgress,
+    fail,
+    print_package,
+    print_package_check,
+    print_result,
+    print_sensitivity,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -146,6 +153,58 @@ def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: b
         print_sensitivity(result)
         if out is not None:
             click.echo(f"report: {out / 'sensitivity.html'}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--select",
+    default="knee",
+    show_default=True,
+    metavar="RULE|ID",
+    help="fastest, smallest, most-accurate, knee, or a candidate's id; accuracy is that on validation data.",
+)
+@click.option("--max-drop", type=float, help="Largest loss of validation accuracy against f32: 0.01 is one point.")
+@click.option(
+    "--format",
+    required=True,
+    type=click.Choice(["ovms", "triton", "kserve", "optimum", "ir"]),
+    help="OpenVINO Model Server, Triton, MLServer (KServe v2), optimum-intel, or the bare IR.",
+)
+@click.option("--static/--dynamic", default=False, help="One sample per inference, or any number.  [default: dynamic]")
+@click.option("--name", help="Name of the model on the server; the network's own if left out.")
+@click.option("--samples/--no-samples", default=True, help="Whether 64 test samples come along for `verify`.")
+@click.option("--out", type=click.Path(path_type=Path), help="New folder.  [default: RUN/packages/CANDIDATE-FORMAT]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def package(run: Path, as_json: bool, **options: Any) -> None:
+    """Package a candidate of the finished RUN for a server.
+
+    Example: qnas-ov package runs/digits --select fastest --max-drop 0.01 --format ovms
+    """
+    from qnas_ov.pipeline import run_package
+
+    result = run_package(run, **options)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        print_package(result)
+
+
+@cli.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def verify(package: Path, as_json: bool) -> None:
+    """Check a PACKAGE's digests, load it, and repeat its accuracy on its recorded samples.
+
+    Example: qnas-ov verify runs/digits/packages/c032-ovms
+    """
+    from qnas_ov.pipeline import verify_package
+
+    result = verify_package(package)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        print_package_check(result)
 
 
 @cli.command()

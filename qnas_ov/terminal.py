@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from qnas_ov.pipeline import SearchResult, Sensitivity
+    from qnas_ov.pipeline import PackageCheck, Packaged, SearchResult, Sensitivity
 
 _PLAIN_EVERY_S = 10.0
 
@@ -35,7 +35,7 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """One finished step, in a line."""
-        self._console.print(text)
+        self._console.print(text, soft_wrap=True)
 
     def begin(self, text: str, total: int) -> None:
         """Work of `total` steps begins."""
@@ -152,6 +152,44 @@ def print_sensitivity(result: Sensitivity) -> None:
             soft_wrap=True,
         )
         console.print(policy.ignored_scope or "nothing needs to be ignored", soft_wrap=True)
+
+
+def print_package(package: Packaged) -> None:
+    """Prints what was packaged, where it stands, and what its server does otherwise."""
+    console = Console(highlight=False, markup=False)
+    values = package.measured
+    shown = ((f"test_{package.metric}", "test {:.4f}"), ("latency_ms", "{:.3f} ms"))
+    numbers = [text.format(values[column]) for column, text in shown if column in values]
+    if "size_bytes" in values:
+        numbers.append(f"{values['size_bytes'] / 1e6:.2f} MB")
+    batch = "dynamic batch" if package.batch == "dynamic" else f"batch {package.batch}"
+    for line in (
+        f"{package.candidate}: {', '.join(numbers)}, as measured under {package.inference_precision}",
+        f"package: {package.folder} ({package.format}, model '{package.name}', {batch})",
+        f"manifest: sha256 {package.manifest_sha256}",
+        *(f"note: {note}" for note in package.notes),
+    ):
+        console.print(line, soft_wrap=True)
+
+
+def print_package_check(check: PackageCheck) -> None:
+    """Prints what was checked of a package."""
+    console = Console(highlight=False, markup=False)
+    lines = [
+        f"{check.num_files} files have the SHA-256 that the manifest gives (its own: {check.manifest_sha256})",
+        f"it loads on {check.device} under {check.inference_precision}",
+    ]
+    found = check.repeated
+    if found is None:
+        lines.append("it holds no recorded samples: its accuracy was not repeated")
+    else:
+        changed = "" if found.changed_top1 is None else f"; {found.changed_top1} get another class"
+        lines.append(
+            f"{found.metric} on {found.num_samples} recorded samples: {found.value:.4f}, recorded "
+            f"{found.recorded:.4f}{changed}"
+        )
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def fail(message: str) -> None:

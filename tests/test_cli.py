@@ -22,7 +22,10 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
-@pytest.mark.parametrize("command", [(), ("search",), ("train",), ("models",), ("doctor",)])
+COMMANDS = [(), ("search",), ("sensitivity",), ("package",), ("verify",), ("train",), ("models",), ("doctor",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
@@ -43,6 +46,10 @@ BAD = [
     (("search", "--modle", "x"), "No such option"),
     (("train", "--model", "no-vit", "--out", "x"), "unknown model 'no-vit'"),
     (("train", "--model", "digits-vit", "--out", ".", "--epochs", "1"), "--out '.' must not exist yet"),
+    (("package", "nowhere", "--format", "ovms"), "'nowhere' is no finished run"),
+    (("package", "nowhere"), "Missing option '--format'"),
+    (("package", "nowhere", "--format", "onnx"), "'onnx' is not one of 'ovms', 'triton', 'kserve', 'optimum', 'ir'"),
+    (("verify", "nowhere"), "'nowhere' is no package: it must hold manifest.json"),
     (("serch",), "No such command"),
 ]
 

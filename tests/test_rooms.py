@@ -19,7 +19,10 @@ FLOORS = {
 }  # fmt: skip
 BESIDE = {("train", "families"), ("train", "tasks"), ("cli", "terminal"), ("cli", "doctor")}
 ONLY_CORE = {"measure", "deploy", "tasks", "space", "pareto", "journal", "recipe"}
-OUTSIDE = {"torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"algorithms"}, "nncf": {"ir"}, "click": {"cli"}}
+OUTSIDE = {
+    "torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"algorithms"}, "nncf": {"ir"}, "click": {"cli"},
+    "mlserver": {"deploy"},
+}  # fmt: skip
 
 
 def imports_of(path: Path) -> set[str]:

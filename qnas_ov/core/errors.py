@@ -31,6 +31,10 @@ class RunFolderError(QnasError, RuntimeError):
     """A run folder cannot be used as asked: it holds another run, other settings, or is damaged."""
 
 
+class PackageError(QnasError, ValueError):
+    """A package is damaged, is not laid out as its server needs it, or does not repeat what it records."""
+
+
 class ConstraintError(QnasError, ValueError):
     """No candidate meets the constraints."""
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qnas_ov.core.files import atomic_folder, write_json
-from qnas_ov.core.fingerprint import digest_file
+import numpy as np
 
-MANIFEST_FORMAT = 1
+from qnas_ov.core.files import atomic_folder, write_json
+from qnas_ov.deploy._manifest import MANIFEST, MANIFEST_FORMAT, digest_files
+from qnas_ov.deploy._samples import SAMPLES, write_samples
 
 
 def write_package(
@@ -20,6 +21,7 @@ def write_package(
     config: Mapping[str, Any] | None,
     preprocessor: Mapping[str, Any] | None,
     manifest: Mapping[str, Any],
+    samples: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes a package folder, whole or not at all.
 
@@ -29,6 +31,7 @@ def write_package(
         config: Content of `config.json`, or None.
         preprocessor: Content of `preprocessor_config.json`, or None.
         manifest: Content of `manifest.json`, to which this adds its format and the SHA-256 of every other file.
+        samples: Arrays of `samples.npz`, as `Samples.to_arrays` gives them, or None.
 
     Raises:
         RunFolderError: If it cannot be written, for instance because the disk is full.
@@ -40,6 +43,7 @@ def write_package(
             write_json(part / "config.json", config)
         if preprocessor is not None:
             write_json(part / "preprocessor_config.json", preprocessor)
-        files = {p.name: digest_file(p) for p in sorted(part.iterdir())}
-        write_json(part / "manifest.json", {"format": MANIFEST_FORMAT, **manifest, "files": files})
+        if samples is not None:
+            write_samples(part / SAMPLES, samples)
+        write_json(part / MANIFEST, {"format": MANIFEST_FORMAT, **manifest, "files": digest_files(part)})
     return target

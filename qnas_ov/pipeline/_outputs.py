@@ -11,10 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from qnas_ov.core.errors import InputError, RunFolderError, unknown_name
+from qnas_ov.core.errors import InputError, RunFolderError
 from qnas_ov.core.files import write_json, write_text
-from qnas_ov.deploy import write_package
+from qnas_ov.deploy import write_layout, write_package
 from qnas_ov.pipeline._run_folder import RunFolder
+from qnas_ov.pipeline._samples import SampleRecorder
+from qnas_ov.pipeline._select import select_candidate
 from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
 from qnas_ov.report import RunView, render_page
@@ -40,24 +42,58 @@ class SearchResult:
     predictors: dict[str, Any]
     metric: str
 
-    def package(self, candidate: str, destination: str | Path) -> Path:
-        """Copies the package of a front candidate.
+    def select(self, select: str, *, max_drop: float | None = None) -> str:
+        """Chooses a candidate of the front by "fastest", "smallest", "most-accurate", "knee", or checks an id.
 
         Args:
-            candidate: Its id in `front`.
-            destination: A folder that does not exist yet.
+            select: The rule or id; rules judge accuracy on validation data.
+            max_drop: Largest loss of the metric against the float network under f32, both on validation data.
 
         Raises:
-            UnknownNameError: If the front has no such candidate.
-            InputError: If the destination exists.
+            UnknownNameError: If it is neither a rule nor a candidate.
+            ConstraintError: If no candidate keeps `max_drop`.
         """
-        names = [str(n) for n in self.front["candidate"]]
-        if candidate not in names:
-            raise unknown_name("candidate", candidate, names)
-        target = Path(destination)
+        return select_candidate(self.front, self.baselines, metric=self.metric, select=select, max_drop=max_drop)
+
+    def package(
+        self,
+        select: str,
+        destination: str | Path,
+        *,
+        format: str | None = None,
+        max_drop: float | None = None,
+        static: bool = False,
+        name: str | None = None,
+        samples: bool = True,
+    ) -> Path:
+        """Packages a front candidate.
+
+        Args:
+            select: Its id in `front`, or a rule: "fastest", "smallest", "most-accurate" or "knee".
+            destination: A folder that does not exist yet.
+            format: "ovms", "triton", "kserve", "optimum" or "ir", see `qnas_ov.deploy.write_layout`; None copies
+                `deploy/<candidate>` as it is.
+            max_drop: Largest loss of the metric against the float network under f32, both on validation data.
+            static: Whether the package takes one sample at a time.
+            name: Name of the model on the server; the network's own if left out.
+            samples: Whether the recorded test samples come along.
+
+        Raises:
+            UnknownNameError: If the front has no such candidate, or there is no such format.
+            InputError: If the destination exists.
+            ConstraintError: If no candidate keeps `max_drop`.
+            PackageError: If the candidate's files are damaged.
+        """
+        candidate = self.select(select, max_drop=max_drop)
+        target, source = Path(destination), self.folder / "deploy" / candidate
+        if format is not None:
+            write_layout(source, target, format=format, name=name, static=static, samples=samples)
+            return target
+        if static or name is not None or not samples:
+            raise InputError("static, name and samples are for a format: give one of ovms, triton, kserve, optimum, ir")
         if target.exists():
             raise InputError(f"the destination '{target}' must not exist yet: choose a new folder")
-        return Path(shutil.copytree(self.folder / "deploy" / candidate, target))
+        return Path(shutil.copytree(source, target))
 
 
 def check_same_machine(folder: Path, machine: Mapping[str, Any]) -> None:
@@ -118,9 +154,10 @@ def write_run(
     write_text(path / "evaluations.csv", evaluations.to_csv(index=False))
     write_text(path / "baselines.csv", baselines.to_csv(index=False))
     write_json(path / "predictors.json", predictors)
+    recorder = SampleRecorder(setup, network)
     for name in front["candidate"]:
         values = front[front["candidate"] == name].iloc[0].to_dict()
-        write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine)
+        write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine, recorder)
     write_text(
         path / "report.html",
         render_page(_view(setup, network, machine, evaluations, front, baselines, by_name, predictors)),
@@ -149,8 +186,9 @@ def write_candidate(
     setup: Setup,
     network: Network,
     machine: Mapping[str, Any],
+    recorder: SampleRecorder,
 ) -> None:
-    """Packages one candidate of the front."""
+    """Packages one candidate of the front, with test samples and what it answers to them."""
     finalist = verified.finalist
     candidate = finalist.candidate
     assert candidate is not None
@@ -158,6 +196,7 @@ def write_candidate(
     if config is not None:
         labels = dict(enumerate(setup.task.labels))
         config |= {"id2label": labels, "label2id": {label: i for i, label in labels.items()}}
+    samples, record = recorder.record(finalist)
     manifest = {
         "candidate": finalist.name,
         "model": {"name": setup.source.name, "source": setup.source.origin, "license": setup.source.license},
@@ -170,11 +209,18 @@ def write_candidate(
         },
         "measured": {k: v for k, v in values.items() if isinstance(v, int | float)},
         "machine": dict(machine),
+        "labels": list(setup.task.labels),
+        "samples": record,
         "minimum_openvino": ".".join(str(machine["packages"]["openvino"]).split(".")[:2]),
         "note": note,
     }
     write_package(
-        target, model=finalist.path, config=config, preprocessor=network.source.preprocessor, manifest=manifest
+        target,
+        model=finalist.path,
+        config=config,
+        preprocessor=network.source.preprocessor,
+        manifest=manifest,
+        samples=samples.to_arrays(),
     )
 
 

@@ -37,7 +37,10 @@ def test_the_manifest_digests_every_file(saved: Path, tmp_path: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     contents = []
     for name in ("p", "q"):
-        target = write_package(tmp_path / name, model=saved, config={}, preprocessor=None, manifest={"x": 3})
+        samples = {"input.x": np.ones((2, 3)), "outputs": np.ones((2, 4)), "target": np.arange(2)}
+        target = write_package(
+            tmp_path / name, model=saved, config={}, preprocessor=None, manifest={"x": 3}, samples=samples
+        )
         contents.append({p.name: p.read_bytes() for p in target.iterdir()})
     assert contents[0] == contents[1]
 

@@ -90,7 +90,7 @@ def test_the_front_leaves_the_outlier_out_of_int8(run: SearchResult) -> None:
     best = run.front.loc[run.front["output_error"].idxmin(), "candidate"]
     manifest = json.loads((run.folder / "deploy" / str(best) / "manifest.json").read_text())
     assert manifest["policy"][OUTLIER] != "int8"
-    assert sorted(manifest["files"]) == ["openvino_model.bin", "openvino_model.xml"]
+    assert sorted(manifest["files"]) == ["openvino_model.bin", "openvino_model.xml", "samples.npz"]
 
 
 def test_the_planted_layer_is_the_worst_and_is_reverted_first(files: tuple[str, str], tmp_path: Path) -> None:

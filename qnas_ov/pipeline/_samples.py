@@ -1,0 +1,61 @@
+"""Test samples that travel with a package, so that its accuracy can be repeated where it is served."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from qnas_ov.deploy import SAMPLES, Samples
+from qnas_ov.measure import predict_outputs
+from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.pipeline._verify import Finalist
+
+MAX_SAMPLES = 64
+MAX_BYTES = 16_000_000
+
+
+class SampleRecorder:
+    """Runs networks on at most 64 test samples, and at most 16 MB of them, evenly spaced over the split."""
+
+    def __init__(self, setup: Setup, network: Network) -> None:
+        self._setup = setup
+        self._network = network
+        test = setup.task.test
+        size = sum(array[0].nbytes for array in test.inputs.values())
+        self._split = test.thinned(max(1, min(MAX_SAMPLES, MAX_BYTES // max(1, size))))
+
+    def record(self, finalist: Finalist) -> tuple[Samples, dict[str, Any]]:
+        """What a network gives under its inference precision, and the record of it for the manifest.
+
+        Raises:
+            MeasurementError: If it does not run.
+        """
+        metric = self._setup.task.metric
+        outputs = self._first_output(finalist.path, finalist.inference_precision)
+        samples = Samples(self._split.inputs, outputs, self._target)
+        record = {
+            "file": SAMPLES,
+            "count": len(samples),
+            "split": "test",
+            "metric": metric.column,
+            "value": float(np.mean(metric.score(outputs, self._target))),
+        }
+        return samples, record
+
+    @cached_property
+    def _target(self) -> np.ndarray:
+        if self._setup.task.metric.labelled and self._split.labels is not None:
+            return self._split.labels
+        return self._first_output(self._network.bank.source, "f32")
+
+    def _first_output(self, model: Any, inference_precision: str) -> np.ndarray:
+        outputs = predict_outputs(
+            model,
+            self._split.inputs,
+            device=self._setup.recipe.device,
+            inference_precision=inference_precision,
+            batch_size=self._network.source.batch_size,
+        )
+        return outputs[0]
