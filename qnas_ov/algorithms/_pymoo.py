@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -103,11 +104,14 @@ def evolve(
     evaluations: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs NSGA-II on a cheap function.
+    """Runs NSGA-II on a cheap function; a space of no more than `evaluations` genotypes is evaluated whole.
 
     Returns:
-        The last population: genotypes (n, num_knobs), objectives (n, m), violations (n, k).
+        The last population, or the whole space: genotypes (n, num_knobs), objectives (n, m), violations (n, k).
     """
+    if space.log10_size() <= math.log10(evaluations):
+        everything = space.everything()
+        return everything, *evaluate(everything)
     problem = GenotypeProblem(space, num_objectives=num_objectives, num_constraints=num_constraints, evaluate=evaluate)
     algorithm = make_nsga2(space, population=len(start), start=start)
     algorithm.setup(problem, termination=get_termination("n_eval", evaluations), seed=seed, verbose=False)

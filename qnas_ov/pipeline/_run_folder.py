@@ -64,6 +64,8 @@ def check_resumable(folder: Path, stored: Recipe | None, given: Mapping[str, Any
         )
     asked = build_recipe({**stored.model_dump(), **given})
     canonical = canonical_recipe(asked)
+    if canonical.dataset is None:
+        canonical = canonical.model_copy(update={"dataset": stored.dataset})
     differing = stored.differences(canonical)
     if differing:
         listed = ", ".join(f"{name} (the run has {mine}, given {theirs})" for name, (mine, theirs) in differing.items())

@@ -89,6 +89,11 @@ class Space:
         levels = rng.random((count, int(group_of.max()) + 1))[:, group_of]
         return self.canonical_array((levels * self.num_choices).astype(np.int64))
 
+    def everything(self) -> np.ndarray:
+        """All canonical genotypes, each once: int array (n, num_knobs); for small spaces only."""
+        raw = np.indices(tuple(self.num_choices)).reshape(len(self), -1).T
+        return np.unique(self.canonical_array(raw), axis=0)
+
     def decode(self, genotype: Sequence[int]) -> dict[str, int | str]:
         """Values by knob name, of the active genes only."""
         genes = np.asarray(genotype, dtype=np.int64)

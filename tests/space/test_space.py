@@ -79,3 +79,9 @@ def test_even_samples_treat_all_layers_alike(rng: np.random.Generator) -> None:
                 alike = {v for n, v in values.items() if n.endswith(like) and n.startswith("precision") == precision}
                 assert len(alike) <= 1
     assert len({tuple(g) for g in genotypes}) == 3 * 4 * 3 * 2
+
+
+def test_everything_is_every_network_once(rng: np.random.Generator) -> None:
+    everything = SPACE.everything()
+    assert len(np.unique(everything, axis=0)) == len(everything)
+    assert {tuple(g) for g in SPACE.sample(rng, 500)} == {tuple(g) for g in everything}
