@@ -15,6 +15,7 @@ import click
 from qnas_ov import __version__
 from qnas_ov.core.errors import QnasError
 from qnas_ov.terminal import (
+    INTERRUPTION,
     TerminalProgress,
     fail,
     print_package,
@@ -274,6 +275,7 @@ def doctor(as_json: bool) -> None:
 
 def main() -> None:
     """Entry point: errors of ours become one sentence and an exit code."""
+    INTERRUPTION.install()
     try:
         cli.main(standalone_mode=False)
     except QnasError as error:

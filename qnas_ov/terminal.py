@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +26,33 @@ if TYPE_CHECKING:
 _PLAIN_EVERY_S = 10.0
 
 
+class Interruption:
+    """Ctrl-C that cannot get lost.
+
+    Python drops what is raised inside a destructor or a callback, KeyboardInterrupt too; so it is raised at once and,
+    if the work goes on nevertheless, again at its next step.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def install(self) -> None:
+        """Takes SIGINT over. For the main thread of a program, not for a library."""
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._asked = True
+        raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if Ctrl-C was pressed."""
+        if self._asked:
+            raise KeyboardInterrupt
+
+
+INTERRUPTION = Interruption()
+
+
 class TerminalProgress:
     """Progress on stderr: a bar where it is a terminal, else a line at most every ten seconds."""
 
@@ -39,6 +68,7 @@ class TerminalProgress:
 
     def begin(self, text: str, total: int) -> None:
         """Work of `total` steps begins."""
+        INTERRUPTION.check()
         self.end()
         self._text, self._total, self._done, self._printed = text, total, 0, time.monotonic()
         if self._console.is_terminal:
@@ -60,6 +90,7 @@ class TerminalProgress:
 
     def step(self, text: str = "", count: int = 1) -> None:
         """`count` steps are done."""
+        INTERRUPTION.check()
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, advance=count, latest=text)
