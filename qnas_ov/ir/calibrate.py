@@ -7,6 +7,7 @@ and every candidate needs both.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -105,6 +107,7 @@ def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], scheme: Schem
             return _read(folder, digest, collected=False)
     with atomic_folder(folder) as part:
         _build(model, samples, scheme, folder=part)
+    _give_memory_back()
     return _read(folder, digest, collected=True)
 
 
@@ -135,6 +138,7 @@ def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder
         from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
         from nncf.quantization.algorithms.pipeline import collect_statistics
         from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
+        from nncf.quantization.algorithms.smooth_quant.algorithm import SmoothQuant
         from openvino._offline_transformations import compress_quantize_weights_transformation
 
         dataset = nncf.Dataset(list(samples))
@@ -152,7 +156,11 @@ def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder
             graph = build_graph(current)
             points = pipeline.get_statistic_points_for_step(step, current, graph)
             statistics = collect_statistics(points, current, graph, dataset)
-            current = pipeline.run_step(step, statistics, current, graph)
+            if isinstance(steps[step][0], SmoothQuant):
+                assert len(steps[step]) == 1, "NNCF runs SmoothQuant as a step of its own"
+                current = _smooth(steps[step][0], current, graph, statistics)
+            else:
+                current = pipeline.run_step(step, statistics, current, graph)
         raw = _find_units(smoothed, current)
         compress_quantize_weights_transformation(current)
     if not raw:
@@ -162,6 +170,32 @@ def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder
     save_ir(smoothed, folder / "smoothed.xml")
     save_ir(current, folder / "int8.xml")
     (folder / "units.json").write_text(json.dumps([u.to_json() for u in name_units(raw)], indent=1))
+
+
+def _smooth(algorithm: Any, model: ov.Model, graph: Any, statistics: Any) -> ov.Model:
+    """SmoothQuant, source by source: at once it keeps all weights once more in 64 bits, and again in 32."""
+    group_by_source = algorithm._group_nodes_by_source
+    groups: dict[Any, Any] = {}
+
+    def note(nodes: Any, of: Any) -> dict[Any, Any]:
+        groups.update(group_by_source(nodes, of))
+        return {}
+
+    try:
+        algorithm._group_nodes_by_source = note
+        model = algorithm.apply(model, graph, statistics)
+        for source, members in groups.items():
+            algorithm._group_nodes_by_source = lambda nodes, of, part=(source, members): dict([part])
+            model = algorithm.apply(model, graph, statistics)
+    finally:
+        del algorithm._group_nodes_by_source
+    return model
+
+
+def _give_memory_back() -> None:
+    """Returns to the system what glibc keeps after the weights are freed; does nothing with another C library."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _find_units(smoothed: ov.Model, int8: ov.Model) -> list[RawUnit]:
