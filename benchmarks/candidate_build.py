@@ -23,7 +23,7 @@ SCHEME = Scheme(transformer=True)
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
-    count = 2 if arguments.quick else 6
+    count = 2 if arguments.quick else 10
     progress = TerminalProgress()
     supernet, calibration = vit_b16(), samples(images(NUM_SAMPLES, seed=1))
     start = time.perf_counter()
