@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from networks import outlier_network, save_samples
 
 from qnas_ov import cli
 
@@ -101,9 +102,13 @@ def test_doctor_knows_offline(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 
 def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
-    settings = {"model": "digits-vit", "evaluations": 8, "population": 8, "front_size": 2, "final_rounds": 1}
+    network = {
+        "model": str(outlier_network(tmp_path / "model.xml")),
+        "data": str(save_samples(tmp_path / "samples.npz")),
+    }
+    settings = {"evaluations": 8, "population": 8, "front_size": 2, "final_rounds": 1, "latency_seconds": 0.05}
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({**settings, "inference_precision": "f32", "latency_seconds": 0.05}))
+    recipe.write_text(yaml.safe_dump({**network, **settings, "inference_precision": "f32"}))
     command = [sys.executable, "-m", "qnas_ov.cli", "search", "--recipe", str(recipe), "--json"]
     command += ["--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
