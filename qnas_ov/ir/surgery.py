@@ -98,32 +98,39 @@ def _apply_cut(port: ov.Input, cut: Cut, kept: int) -> None:
         constant = port.get_source_output().get_node()
         pattern = np.array(constant.data)
         pattern.reshape(-1)[cut.reshape_index] = kept * cut.per_group
-        _replace(port, constant, pattern)
+        _replace(port, constant, ov.Tensor(pattern))
         return
     length = kept * cut.per_group
     for reader, constant in constant_leaves(port):
         shape = constant.get_output_shape(0)
         if len(shape) < -cut.axis or shape[cut.axis] <= length or shape[cut.axis] == 1:
             continue  # a scale or range that all channels share
-        index = [slice(None)] * len(shape)
-        index[cut.axis] = slice(0, length)
-        _replace(reader, constant, np.asarray(_Writable(np.ascontiguousarray(constant.data[tuple(index)]))))
+        _replace(reader, constant, _leading(constant, cut.axis, length))
 
 
-class _Writable:
-    """Memory of an array as NumPy sees memory that may be written.
+_SHARED: dict[int, ov.Node] = {}
+"""Constants whose memory candidates share, by address: a tensor view does not keep its constant alive."""
 
-    Leading rows are shared with the bank, not copied: that halves the time of a cut. The bank is mapped read-only, and
-    OpenVINO shares only what is writable, though it writes to no constant.
+
+def _leading(constant: ov.Node, axis: int, length: int) -> ov.Tensor:
+    """The first `length` entries of a constant along an axis counted from the end.
+
+    Leading rows are shared with the bank, not copied: that halves the time of a cut. NumPy is not used, since OpenVINO
+    frees arrays in threads of its own, where Python's objects must not be touched.
     """
+    whole = constant.get_tensor_view()
+    ends = list(whole.shape)
+    ends[axis] = length
+    part = ov.Tensor(whole, ov.Coordinate([0] * len(ends)), ov.Coordinate(ends))
+    if part.is_continuous():
+        _SHARED.setdefault(whole.data.ctypes.data, constant)
+        return part
+    copy = ov.Tensor(whole.element_type, ov.Shape(ends))
+    part.copy_to(copy)
+    return copy
 
-    def __init__(self, array: np.ndarray) -> None:
-        self._array = array  # and with it the constant it is a view of
-        address, _ = array.__array_interface__["data"]
-        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
-
-def _replace(port: ov.Input, old: ov.Node, values: np.ndarray) -> None:
+def _replace(port: ov.Input, old: ov.Node, values: ov.Tensor) -> None:
     new = Constant(values, shared_memory=True)
     new.set_friendly_name(old.get_friendly_name())
     port.replace_source_output(new.output(0))
