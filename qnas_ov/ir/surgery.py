@@ -5,6 +5,7 @@ All functions change the given model in place; give them a clone, which shares i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -115,18 +116,17 @@ _SHARED: dict[int, ov.Node] = {}
 def _leading(constant: ov.Node, axis: int, length: int) -> ov.Tensor:
     """The first `length` entries of a constant along an axis counted from the end.
 
-    Leading rows are shared with the bank, not copied: that halves the time of a cut. NumPy is not used, since OpenVINO
-    frees arrays in threads of its own, where Python's objects must not be touched.
+    Leading rows are shared with the bank, not copied: that halves the time of a cut. Copies live in OpenVINO's memory,
+    not in NumPy's: OpenVINO frees it in threads of its own, where Python's objects must not be touched.
     """
     whole = constant.get_tensor_view()
     ends = list(whole.shape)
     ends[axis] = length
-    part = ov.Tensor(whole, ov.Coordinate([0] * len(ends)), ov.Coordinate(ends))
-    if part.is_continuous():
-        _SHARED.setdefault(whole.data.ctypes.data, constant)
-        return part
+    if math.prod(ends[:axis]) == 1:
+        _SHARED.setdefault(whole.data.__array_interface__["data"][0], constant)
+        return ov.Tensor(whole, ov.Coordinate([0] * len(ends)), ov.Coordinate(ends))
     copy = ov.Tensor(whole.element_type, ov.Shape(ends))
-    part.copy_to(copy)
+    copy.data[...] = whole.data[tuple(slice(end) for end in ends)]
     return copy
 
 
