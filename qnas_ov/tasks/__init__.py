@@ -15,6 +15,7 @@ from qnas_ov.tasks.base import (
     top1,
     wilson_interval,
 )
+from qnas_ov.tasks.preprocess import ImagePreprocessing, has_image_processor, image_preprocessing
 from qnas_ov.tasks.samples import load_samples
 
 __all__ = [
@@ -22,10 +23,13 @@ __all__ = [
     "FIDELITY",
     "TASKS",
     "TOP1",
+    "ImagePreprocessing",
     "Metric",
     "Split",
     "Task",
     "agreement_top1",
+    "has_image_processor",
+    "image_preprocessing",
     "load_samples",
     "mean_interval",
     "output_error",
