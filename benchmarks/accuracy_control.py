@@ -25,7 +25,7 @@ from _common import Outcome, at_least, at_most, main, parser, peak_memory_gb
 from qnas_ov.families import FAMILIES, MODELS
 from qnas_ov.ir import export_supernet, save_ir
 from qnas_ov.measure import LatencyMeter, predict_outputs
-from qnas_ov.pipeline._source import SPLIT_SEED
+from qnas_ov.pipeline._loading import SPLIT_SEED
 from qnas_ov.tasks import TASKS, Task, load_samples, output_error
 from qnas_ov.terminal import TerminalProgress
 

@@ -48,9 +48,18 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 _NETWORK = _options(
     click.option("--model", help="A model of `qnas-ov models`, or an .xml, an .onnx or a Hugging Face folder."),
     click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
-    click.option("--dataset", help="Data set; the model's own if left out."),
-    click.option("--data", help="Your samples: an .npz of arrays by input name, perhaps with `labels`."),
-    click.option("--shape", help="Shapes of inputs with dynamic axes, for instance ids[1,128],mask[1,128]."),
+    click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
+    click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
+    click.option(
+        "--metric",
+        help="accuracy, top5, f1, f1-macro, matthews, spearman, agreement, cosine, fidelity, or your own as "
+        "package.module:function.  [default: what suits the data]",
+    ),
+    click.option("--text-column", multiple=True, help="Column of the texts; twice for pairs.  [default: guessed]"),
+    click.option("--label-column", help="Column of the labels.  [default: guessed]"),
+    click.option("--max-samples", type=int, help="Most samples of validation and of test.  [default: 500]"),
+    click.option("--truncate", is_flag=True, default=None, help="Cut texts that are longer than the network takes."),
+    click.option("--shape", help="Shapes of inputs with dynamic axes: ids[1,128],mask[1,128], or [1,128] for all."),
     click.option(
         "--merge-units", type=click.Choice(["none", "block"]),
         help="block: all precision units of a block share one precision.  [default: none]",
@@ -144,7 +153,7 @@ def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: b
     """
     from qnas_ov.pipeline import run_sensitivity
 
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value not in (None, ())}
     result = run_sensitivity(
         given, out=out, samples=samples, latency=latency, progress=TerminalProgress(), origin="the options"
     )

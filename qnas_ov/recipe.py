@@ -22,8 +22,13 @@ class Recipe(BaseModel):
     Attributes:
         model: Name of a registered model, or path of an .xml, an .onnx or a Hugging Face folder.
         device: OpenVINO device to measure on.
-        dataset: Data set; None takes the model's own.
-        data: Path of an .npz with samples by input name, instead of a data set.
+        dataset: Registered data set, or id of one on the Hugging Face hub; None takes the model's own.
+        data: Path of a file or folder of samples, instead of a data set.
+        metric: Name of a metric, or "package.module:function" of a user's own; None takes what suits the data.
+        text_column: Columns of a table that hold the texts, one or two; guessed if left out.
+        label_column: Column that holds the labels; guessed if left out.
+        max_samples: Most samples of validation and of test.
+        truncate: Whether texts that are longer than the network takes are cut.
         shape: Static shapes of inputs with dynamic axes, for instance "ids[1,128],mask[1,128]", or None.
         objectives: What to optimise, in this order.
         precisions: What a precision unit may run in: at least two of "int8", "w8" (INT8 weights only) and "float".
@@ -49,6 +54,11 @@ class Recipe(BaseModel):
     device: str = "CPU"
     dataset: str | None = None
     data: str | None = None
+    metric: str | None = None
+    text_column: tuple[str, ...] = Field((), max_length=2)
+    label_column: str | None = None
+    max_samples: int = Field(500, ge=8)
+    truncate: bool = False
     shape: str | None = None
     objectives: tuple[str, ...] = ("accuracy", "latency", "size")
     precisions: tuple[Literal["int8", "w8", "float"], ...] = ("int8", "float")
@@ -110,7 +120,9 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
     for name in merged:
         if name not in Recipe.model_fields:
             raise unknown_name(f"setting in {origin}", str(name), Recipe.model_fields)
-    for name in ("objectives", "precisions"):
+    if isinstance(merged.get("text_column"), str):
+        merged["text_column"] = (merged["text_column"],)
+    for name in ("objectives", "precisions", "text_column"):
         if isinstance(merged.get(name), list):
             merged[name] = tuple(merged[name])
     for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds"):
@@ -139,7 +151,7 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
 
 
 def parse_shapes(text: str | None) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name, from "name[1,3,224,224],other[1,16]"; "[1,16]" alone is the shape of the only input, "".
+    """Shapes by input name, from "name[1,3,224,224],other[1,16]"; a shape without name, "[1,16]", is under "".
 
     Raises:
         InputError: If the text does not read like that.

@@ -20,6 +20,10 @@ class InputError(QnasError, ValueError):
     """A value, name or file given by the user does not fit."""
 
 
+class OpenAxesError(InputError):
+    """A network leaves lengths of its inputs open: they must be given, or follow from the data."""
+
+
 class UnknownNameError(QnasError, KeyError):
     """A name is not in its registry."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as opset
 
-from qnas_ov.core.errors import InputError
+from qnas_ov.core.errors import InputError, OpenAxesError
 from qnas_ov.families import InputSpec
 from qnas_ov.ir.formats import last_line, read_network
 
@@ -67,7 +67,7 @@ def open_network(path: Path, shapes: Shapes | None = None) -> OpenedNetwork:
         path: An OpenVINO `.xml` with its `.bin`, an `.onnx`, or a local Hugging Face folder with `config.json` and
             either `openvino_model.xml` or safetensors. Nothing is unpickled, fetched, or run from that folder.
         shapes: Whole shapes by input name (1 or -1 for the batch), needed where an axis other than the batch is
-            dynamic; the key "" stands for the only input.
+            dynamic; the key "" stands for all inputs that are not named.
 
     Raises:
         InputError: If the file cannot be read, the shapes do not fit, or the network is quantized already.
@@ -204,14 +204,19 @@ def _shapes_by_input(model: ov.Model, shapes: Shapes, path: Path) -> dict[str, t
     known = ", ".join(f"'{p.get_any_name()}'" for p in model.inputs)
     found: dict[str, tuple[int, ...]] = {}
     for given, shape in shapes.items():
-        if not given and len(model.inputs) > 1:
-            raise InputError(f"a shape without a name fits a network of one input: '{path}' has {known}; name them")
-        name = names.get(given) if given else model.inputs[0].get_any_name()
+        if not given:
+            continue
+        name = names.get(given)
         if name is None:
             raise InputError(f"'{path}' has no input '{given}' to give a shape: its inputs are {known}")
         if name in found:
             raise InputError(f"input '{name}' of '{path}' must be given one shape: it was given two")
         found[name] = tuple(int(length) for length in shape)
+    if "" in shapes:
+        others = [p.get_any_name() for p in model.inputs if p.get_any_name() not in found]
+        if not others:
+            raise InputError(f"all inputs of '{path}' ({known}) have a shape already: leave out that without a name")
+        found |= dict.fromkeys(others, tuple(int(length) for length in shapes[""]))
     return found
 
 
@@ -235,7 +240,7 @@ def _static_axes(
     if unknown:
         stated = ", ".join(f"'{p.get_any_name()}' {p.get_partial_shape()}" for p in unknown)
         example = " ".join(f"--shape '{p.get_any_name()}{_example_shape(p, config)}'" for p in unknown)
-        raise InputError(
+        raise OpenAxesError(
             f"every axis but the batch must have one length: '{path}' leaves axes open in {stated}; "
             f"state them, for example with {example}"
         )

@@ -92,10 +92,17 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Scores:
-    """Per-sample results of a network on one split, each (n,): by the metric, and the distance to the float network."""
+    """Results of a network on one split.
 
-    metric: np.ndarray
+    Attributes:
+        value: The metric.
+        error: Distance to the float network per sample, (n,).
+        evidence: What intervals and paired tests of the metric are made of, see `Metric.evidence`.
+    """
+
+    value: float
     error: np.ndarray
+    evidence: Callable[[], np.ndarray]
 
 
 class Scorer:
@@ -115,7 +122,11 @@ class Scorer:
         metric, reference = self._setup.task.metric, self._reference(split)
         wanted = split.labels if metric.labelled and split.labels is not None else reference[0]
         errors = [output_error(found, ideal) for found, ideal in zip(outputs, reference, strict=True)]
-        return Scores(metric.score(outputs[0], wanted), np.mean(errors, axis=0))
+        return Scores(
+            value=metric.value(outputs[0], wanted),
+            error=np.mean(errors, axis=0),
+            evidence=lambda: metric.evidence(outputs[0], wanted),
+        )
 
     def _reference(self, split: Split) -> list[np.ndarray]:
         """Outputs of the unsearched float network under f32."""
@@ -214,7 +225,7 @@ class Evaluator:
             path.unlink(missing_ok=True)
             path.with_suffix(".bin").unlink(missing_ok=True)
         values = {
-            self._setup.task.metric.column: float(scores.metric.mean()),
+            self._setup.task.metric.column: scores.value,
             ERROR_OBJECTIVE.column: float(scores.error.mean()),
             "latency_ms": latency_ms,
             "size_bytes": float(sizes["size_bytes"]),

@@ -242,7 +242,7 @@ def _view(
     searched = evaluations[evaluations["stage"] == "search"]
     return RunView(
         title=f"{setup.source.name} on {setup.recipe.device}",
-        notes=tuple(describe_limits(network)),
+        notes=(*setup.task.notes, *describe_limits(network)),
         metric=setup.task.metric.column,
         command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
         evaluations=evaluations,
@@ -256,8 +256,8 @@ def _view(
         counts={
             "evaluations": len(searched),
             "failures": int((searched["status"] == "failed").sum()),
-            "validation": len(setup.task.validation),
-            "test": len(setup.task.test),
+            "validation": setup.task.validation.num_samples,
+            "test": setup.task.test.num_samples,
         },
     )
 

@@ -15,10 +15,7 @@ from qnas_ov.core.fingerprint import digest_file
 from qnas_ov.deploy import Samples, read_manifest, read_samples, read_tensors
 from qnas_ov.measure import check_device
 from qnas_ov.pipeline._outputs import load_result
-from qnas_ov.tasks import AGREEMENT, FIDELITY, TOP1, Metric
-
-_METRICS = {m.column: m for m in (TOP1, AGREEMENT, FIDELITY)}
-_FIDELITY_TOLERANCE = 0.02
+from qnas_ov.tasks import Metric, metric_of_column
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,8 @@ def verify_package(folder: Path) -> PackageCheck:
     """Checks a package: digests, that OpenVINO loads and compiles it, and the accuracy on its recorded samples.
 
     It runs under the inference precision it was measured under. Bits are not promised to be the same on another
-    machine: one sample, or two of 64, may get another class or change the metric; `fidelity` may move by 0.02.
+    machine: one sample, or two of 64, may get another class or change the metric; metrics that
+    do not count classes may move by 0.02, rank correlations by 0.05.
 
     Args:
         folder: A package of `qnas-ov package`, or `deploy/<candidate>` of a run.
@@ -197,7 +195,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _repeat(
     compiled: ov.CompiledModel, batch: int | None, samples: Samples, record: Mapping[str, Any], folder: Path
 ) -> Repeated:
-    metric = _METRICS.get(str(record["metric"]))
+    metric = metric_of_column(str(record["metric"]))
     if metric is None:
         raise PackageError(f"the package '{folder}' records {record['metric']}, which this version does not know")
     outputs = _infer(compiled, samples, batch or len(samples), folder)
@@ -206,10 +204,9 @@ def _repeat(
             f"the network in '{folder}' gives outputs of shape {outputs.shape} where {samples.outputs.shape} is "
             "recorded: make the package again"
         )
-    classes = metric is not FIDELITY
-    changed = int((outputs.argmax(-1) != samples.outputs.argmax(-1)).sum()) if classes else None
-    recorded, value = float(record["value"]), float(np.mean(metric.score(outputs, samples.target)))
-    repeated = Repeated(metric.column, len(samples), recorded, value, changed)
+    changed = int((outputs.argmax(-1) != samples.outputs.argmax(-1)).sum()) if metric.classes else None
+    recorded, value = float(record["value"]), metric.value(outputs, samples.target)
+    repeated = Repeated(metric.column, len(samples) // metric.rows, recorded, value, changed)
     _judge(repeated, metric, folder)
     return repeated
 
@@ -229,10 +226,15 @@ def _infer(compiled: ov.CompiledModel, samples: Samples, batch: int, folder: Pat
 
 def _judge(found: Repeated, metric: Metric, folder: Path) -> None:
     allowed = 1 + found.num_samples // 64
-    tolerance = (allowed + 1e-6) / found.num_samples if metric.binary else _FIDELITY_TOLERANCE
+    if metric.per_sample and metric.classes:
+        tolerance = (allowed + 1e-6) / found.num_samples
+    elif metric.classes:  # one class changed may move it far; none changed does not move it
+        tolerance = np.inf if found.changed_top1 else 1e-6
+    else:
+        tolerance = metric.tolerance
     if not abs(found.value - found.recorded) <= tolerance or (found.changed_top1 or 0) > allowed:
         changed = "" if found.changed_top1 is None else f", and {found.changed_top1} of them get another class"
-        limit = f"{allowed} of them" if metric.binary else f"it by {_FIDELITY_TOLERANCE:g}"
+        limit = f"{allowed} of them" if metric.classes else f"it by {metric.tolerance:g}"
         raise PackageError(
             f"the package '{folder}' does not repeat its accuracy: {found.metric} on {found.num_samples} recorded "
             f"samples is {found.value:.4f}, recorded {found.recorded:.4f}{changed}; {limit} may differ between "

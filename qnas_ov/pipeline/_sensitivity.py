@@ -32,7 +32,7 @@ class UnitSensitivity:
         params: Numbers in its weights.
         macs: Multiply-accumulates of its operations on one sample.
         output_error: Mean distance to the float network's outputs.
-        metric: Mean score.
+        metric: The metric.
         saving_ms: Latency that INT8 saves against all-float, with its 95% interval; None if it was not measured.
     """
 
@@ -172,7 +172,7 @@ def _measure(
     """The result, and the network of its policy."""
     policies, units, task = _Policies(setup, network), network.builder.units, setup.task
     all_float, all_int8 = policies.build(FLOAT), policies.build(INT8)
-    reference = policies.score(network.bank.source, task.validation, "f32").metric
+    reference = policies.score(network.bank.source, task.validation, "f32").value
     float_scores, int8_scores = (policies.score(m, task.validation) for m in (all_float, all_int8))
     probe = task.validation.thinned(samples)
     timer = None
@@ -190,7 +190,7 @@ def _measure(
         found.append(
             UnitSensitivity(
                 unit.key, unit.operations, unit.params, unit.macs,
-                float(scores.error.mean()), float(scores.metric.mean()), saving,
+                float(scores.error.mean()), scores.value, saving,
             )
         )  # fmt: skip
         progress.step(f"{unit.key}: output error {found[-1].output_error:.4f}")
@@ -202,9 +202,9 @@ def _measure(
         model=setup.source.name,
         metric=task.metric.column,
         inference_precision=policies.hint,
-        reference=float(reference.mean()),
-        all_float=float(float_scores.metric.mean()),
-        all_int8=float(int8_scores.metric.mean()),
+        reference=reference,
+        all_float=float_scores.value,
+        all_int8=int8_scores.value,
         all_int8_error=float(int8_scores.error.mean()),
         num_samples=len(probe),
         units=tuple(found),
@@ -249,8 +249,8 @@ def _find_policy(
 
     def judge(count: int, split: Split) -> tuple[float, float]:
         scores = policies.score(policies.build(INT8, {u.unit: FLOAT for u in worst_first[:count]}), split)
-        reference = policies.score(network.bank.source, split, "f32").metric
-        return float(reference.mean() - scores.metric.mean()), float(scores.error.mean())
+        reference = policies.score(network.bank.source, split, "f32").value
+        return reference - scores.value, float(scores.error.mean())
 
     low, high = -1, len(worst_first)
     judged = {high: judge(high, task.validation)}

@@ -16,7 +16,8 @@ from qnas_ov.core.records import Objective, resolve_objectives
 from qnas_ov.families import MODELS
 from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, load_or_build_bank
 from qnas_ov.measure import check_device, inference_precisions, multiplies_int8_exactly
-from qnas_ov.pipeline._source import Source, SourceNetwork, find_source, is_path, load_task
+from qnas_ov.pipeline._data import load_task
+from qnas_ov.pipeline._source import Source, SourceNetwork, find_source, is_path
 from qnas_ov.recipe import Recipe, build_recipe, parse_shapes
 from qnas_ov.tasks import Task
 
@@ -65,7 +66,7 @@ def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
             f"choose auto or {' or '.join(available)}"
         )
     precisions = available if recipe.inference_precision == "auto" else (recipe.inference_precision,)
-    task = load_task(source, recipe)
+    task, recipe = load_task(source, recipe)
     recipe = canonical_recipe(recipe)
     if recipe.data is None:
         recipe = recipe.model_copy(update={"dataset": task.name})
@@ -132,7 +133,7 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
         f"10^{builder.space.log10_size():.0f} candidates"
     )
     network = Network(source, bank, builder, samples, scheme)
-    for note in describe_limits(network):
+    for note in (*setup.task.notes, *describe_limits(network)):
         progress.say(note)
     return network
 

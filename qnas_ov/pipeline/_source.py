@@ -13,16 +13,11 @@ import openvino as ov
 from qnas_ov.core.errors import InputError, UnknownNameError
 from qnas_ov.families import FAMILIES, MODELS, Architecture, Elastic, InputSpec, ModelEntry
 from qnas_ov.ir import OpenedNetwork, export_supernet, open_network
-from qnas_ov.recipe import Recipe, parse_shapes
-from qnas_ov.tasks import TASKS, Task, load_samples
 
 NO_ELASTIC = Elastic((), ())
 """Of a network that is searched for its policy only."""
 
 _BATCH = 64
-
-SPLIT_SEED = 0
-"""Samples are split in the same way whatever the seed of the search."""
 
 
 @dataclass(frozen=True)
@@ -194,26 +189,3 @@ def find_source(model: str) -> Source:
 def is_path(model: str) -> bool:
     """Whether `--model` names a file or folder rather than a registered model."""
     return Path(model).suffix in (".xml", ".onnx") or "/" in model or Path(model).exists()
-
-
-def load_task(source: Source, recipe: Recipe) -> Task:
-    """The data: the user's samples, or the registered data set.
-
-    Raises:
-        QnasError: If there are none, or they do not fit the network.
-    """
-    if recipe.data is None:
-        name = recipe.dataset or source.dataset
-        if name is None:
-            raise InputError(f"'{source.name}' needs samples: add --data with an .npz of arrays by input name")
-        return TASKS.get(name)()
-    if recipe.dataset is not None:
-        raise InputError("--data and --dataset exclude each other: give one of them")
-    network = source.open(parse_shapes(recipe.shape))
-    return load_samples(
-        Path(recipe.data),
-        inputs={i.name: (i.shape, i.dtype) for i in network.inputs},
-        num_classes=network.num_classes,
-        labels=network.labels,
-        seed=SPLIT_SEED,
-    )

@@ -81,9 +81,7 @@ def _run_search(given: Mapping[str, Any], *, out: Path, resume: bool, progress: 
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
         verifier = Verifier(setup, network, evaluator, recorder, folder.work)
         verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
-        table = front_table(
-            verified, verified_baselines, setup.objectives, constraints, binary=setup.task.metric.binary
-        )
+        table = front_table(verified, verified_baselines, setup.objectives, constraints, metric=setup.task.metric)
         write_run(
             folder,
             setup=setup,
@@ -106,6 +104,7 @@ def run_inputs(setup: Setup, network: Network) -> dict[str, str]:
     return {
         "the weights, calibration samples or NNCF": network.bank.digest,
         "the data": digest_json(setup.task.digests()),
+        "the metric": digest_json([setup.task.metric.column, setup.task.metric.identity]),
         "the search space": digest_json(network.builder.space.to_json()),
         "the settings": digest_json(setup.recipe.model_dump(mode="json")),
         "the version of qnas-ov": version("qnas-ov"),

@@ -12,7 +12,8 @@ from qnas_ov.core.errors import ConstraintError
 from qnas_ov.core.records import Evaluation, Objective
 from qnas_ov.ir import FLOAT, INT8, W8
 from qnas_ov.pareto import is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
-from qnas_ov.pipeline._verify import Verified, paired_p_value
+from qnas_ov.pipeline._verify import Verified
+from qnas_ov.tasks import Metric
 
 
 def choose_front(
@@ -75,7 +76,7 @@ def front_table(
     objectives: Sequence[Objective],
     constraints: Sequence[Constraint],
     *,
-    binary: bool,
+    metric: Metric,
 ) -> pd.DataFrame:
     """The non-dominated set of what was verified, with speed-ups, sizes and paired tests against the baselines.
 
@@ -87,7 +88,7 @@ def front_table(
         baselines: The unsearched network in every precision.
         objectives: What the front is about.
         constraints: Limits that it must keep.
-        binary: Whether the metric's scores are 0 or 1.
+        metric: What the accuracy is.
 
     Raises:
         ConstraintError: If verification moved every candidate over a limit.
@@ -113,8 +114,9 @@ def front_table(
             row["speedup_vs_bf16"] = bf16.values["latency_ms"] / v.values["latency_ms"]
         row["size_ratio_vs_int8"] = int8.values["size_bytes"] / v.values["size_bytes"]
         for label, base in (("int8", int8), ("f32", f32)):
-            row[f"test_delta_vs_{label}"] = float(np.mean(v.test_scores) - np.mean(base.test_scores))
-            row[f"test_p_vs_{label}"] = paired_p_value(v.test_scores, base.test_scores, binary=binary)
+            column = f"test_{metric.column}"
+            row[f"test_delta_vs_{label}"] = v.values[column] - base.values[column]
+            row[f"test_p_vs_{label}"] = metric.p_value(v.evidence, base.evidence)
         row |= describe(v)
         rows.append(row)
     return pd.DataFrame(rows)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, wilcoxon
 
 from qnas_ov.core.fingerprint import digest_file
 from qnas_ov.core.progress import Progress
@@ -20,7 +19,6 @@ from qnas_ov.measure import measure_size, realised_precisions
 from qnas_ov.pipeline._evaluate import Baseline, Evaluator, Recorder
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
-from qnas_ov.tasks import mean_interval
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Verified:
         finalist: The network.
         values: Its row in the tables.
         latencies_ms: One latency per round.
-        test_scores: Per-sample scores on test data, for paired tests.
+        evidence: What paired tests on test data are made of, see `Metric.evidence`.
         realised: Precision that each unit really ran in; empty for baselines outside the space.
         fallbacks: Why, for units that ran in another precision than asked for.
     """
@@ -64,7 +62,7 @@ class Verified:
     finalist: Finalist
     values: dict[str, float]
     latencies_ms: tuple[float, ...]
-    test_scores: np.ndarray
+    evidence: np.ndarray
     realised: dict[str, str]
     fallbacks: dict[str, str]
 
@@ -157,14 +155,14 @@ class Verifier:
             validation, test = self._evaluator.scorer.score(finalist.path, splits, finalist.inference_precision)
             error = ERROR_OBJECTIVE.column
             values = {
-                column: float(validation.metric.mean()),
-                f"test_{column}": float(test.metric.mean()),
+                column: validation.value,
+                f"test_{column}": test.value,
                 error: float(validation.error.mean()),
                 f"test_{error}": float(test.error.mean()),
                 "size_bytes": float(measure_size(finalist.path)["size_bytes"]),
             }
-            scores = {"validation_scores": validation.metric.tolist(), "test_scores": test.metric.tolist()}
-            return values, {**scores, **self._realised(finalist)}
+            evidence = {"validation": validation.evidence().tolist(), "test": test.evidence().tolist()}
+            return values, {"evidence": evidence, **self._realised(finalist)}
 
         return self._recorder.once(
             "final",
@@ -209,9 +207,9 @@ class Verifier:
 
     def _summarise(self, finalist: Finalist, judged: Evaluation, latencies: list[float]) -> Verified:
         metric, error = self._setup.task.metric, ERROR_OBJECTIVE.column
-        column, scores = metric.column, np.asarray(judged.details["test_scores"])
-        validation = mean_interval(np.asarray(judged.details["validation_scores"]), binary=metric.binary)
-        test = mean_interval(scores, binary=metric.binary)
+        column, evidence = metric.column, {n: np.asarray(e) for n, e in judged.details["evidence"].items()}
+        validation = metric.interval(judged.values[column], evidence["validation"])
+        test = metric.interval(judged.values[f"test_{column}"], evidence["test"])
         values = {
             column: validation.value,
             f"{column}_ci95_low": validation.low,
@@ -230,7 +228,7 @@ class Verifier:
         }
         details = judged.details
         return Verified(
-            finalist, values, tuple(latencies), scores, dict(details["realised"]), dict(details["fallbacks"])
+            finalist, values, tuple(latencies), evidence["test"], dict(details["realised"]), dict(details["fallbacks"])
         )
 
 
@@ -241,18 +239,3 @@ def _costs(measured: Evaluation) -> dict[str, float]:
 def _tell_failure(evaluation: Evaluation, progress: Progress) -> None:
     if not evaluation.ok:
         progress.say(f"{evaluation.candidate} failed and is left out: {evaluation.reason}")
-
-
-def paired_p_value(first: np.ndarray, second: np.ndarray, *, binary: bool) -> float:
-    """Two-sided paired test of two networks' scores (n,) on the same samples.
-
-    McNemar's exact test for right-or-wrong scores, Wilcoxon's signed-rank test for others. Sources: Q. McNemar, Note on
-    the sampling error of the difference between correlated proportions (1947); F. Wilcoxon, Individual comparisons by
-    ranking methods (1945).
-    """
-    better, worse = int((first > second).sum()), int((first < second).sum())
-    if better + worse == 0:
-        return 1.0
-    if binary:
-        return float(binomtest(better, better + worse).pvalue)
-    return float(wilcoxon(first, second).pvalue)

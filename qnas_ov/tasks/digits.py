@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.datasets import load_digits
 
-from qnas_ov.tasks.base import TASKS, TOP1, Split, Task
+from qnas_ov.tasks.base import TASKS, Split, Task
+from qnas_ov.tasks.metrics import TOP1
 
 # Position of a sample among those of its class, modulo 20 -> its split. Stratified, disjoint, and the same forever.
 _TEST = (0, 5, 10, 15)
@@ -36,7 +37,10 @@ def load() -> Task:
         metric=TOP1,
         labels=tuple(str(i) for i in range(10)),
         source="scikit-learn load_digits (UCI optical recognition of handwritten digits, CC BY 4.0)",
-        **splits,
+        train=splits["train"],
+        calibration=splits["calibration"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from qnas_ov.core.errors import InputError
-from qnas_ov.tasks.base import AGREEMENT, FIDELITY, TOP1, Split, Task
-
-MIN_SAMPLES = 20  # 4 for calibration, 8 for validation, 8 for test
-MAX_CALIBRATION = 300  # NNCF's default subset_size
+from qnas_ov.tasks.base import Split, Task
+from qnas_ov.tasks.metrics import AGREEMENT, FIDELITY, TOP1
+from qnas_ov.tasks.splits import LEAST, divide
 
 _LABELS = "labels"
 _DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -60,14 +59,17 @@ def load_samples(
     classes = arrays[_LABELS] if _LABELS in arrays and _LABELS not in inputs else None
     if classes is not None:
         classes = _as_labels(path, classes, count, num_classes)
-    indices = _draw_splits(np.zeros(count) if classes is None else classes, np.random.default_rng(seed))
+    indices = divide(np.zeros(count) if classes is None else classes, np.random.default_rng(seed), train=False)
+    splits = {name: _take(samples, classes, members) for name, members in indices.items()}
     scores = FIDELITY if num_classes is None else AGREEMENT
     return Task(
         name=path.name,
         metric=scores if classes is None else TOP1,
         labels=labels or tuple(str(i) for i in range(num_classes or 0)),
         source=f"samples in {path.name}",
-        **{name: _take(samples, classes, members) for name, members in indices.items()},
+        calibration=splits["calibration"],
+        validation=splits["validation"],
+        test=splits["test"],
     )
 
 
@@ -137,7 +139,7 @@ def _as_input(path: Path, name: str, array: np.ndarray, shape: tuple[int, ...], 
             "and preprocess them as the network expects"
         )
     if len(array) == 0:
-        raise InputError(f"{where} must hold at least {MIN_SAMPLES} samples: it is empty; add samples")
+        raise InputError(f"{where} must hold at least {LEAST} samples: it is empty; add samples")
     target = np.dtype(dtype)
     if array.dtype.kind not in _ACCEPTED.get(target.kind, ""):
         raise InputError(f"{where} must be of type {dtype}: got {array.dtype}; convert the array before you save it")
@@ -183,10 +185,10 @@ def _count_samples(path: Path, samples: Mapping[str, np.ndarray]) -> int:
                 f"all inputs in the samples '{path}' must have equally many samples: '{first}' has {count} and "
                 f"'{name}' has {len(array)}; save the same samples for each"
             )
-    if count < MIN_SAMPLES:
+    if count < LEAST:
         raise InputError(
-            f"the samples '{path}' must be at least {MIN_SAMPLES}, for three splits: input '{first}' has {count}; "
-            f"add at least {MIN_SAMPLES - count} more"
+            f"the samples '{path}' must be at least {LEAST}, for three splits: input '{first}' has {count}; "
+            f"add at least {LEAST - count} more"
         )
     return count
 
@@ -213,28 +215,12 @@ def _as_labels(path: Path, labels: np.ndarray, count: int, num_classes: int | No
             f"{where} must be 0 to {num_classes - 1}: sample {sample} (from 0) has {labels[sample]}; "
             "number the classes as the network does"
         )
+    if len(np.unique(labels)) < 2:
+        raise InputError(
+            f"{where} must be of at least two classes: all are {labels[0]}; add samples of another class, or leave "
+            "that array out to compare networks with the float network"
+        )
     return labels.astype(np.int64)
-
-
-def _draw_splits(classes: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draws splits in which every class (n,) has its share, give or take one sample, however rare it is.
-
-    The samples line up class by class, in random order within a class. Calibration takes them at equal distances,
-    validation and test take turns with the rest. Where both begin is drawn too, so that the sample of a rare class
-    may come to stand in any split. (scikit-learn's splitters refuse classes of one sample.)
-
-    Returns:
-        The indices of each split's samples, ascending.
-    """
-    count = len(classes)
-    line = rng.permutation(count)
-    line = line[np.argsort(classes[line], kind="stable")]
-    size = min(MAX_CALIBRATION, count // 5)
-    places = (np.arange(size) * count + rng.integers(count)) // size
-    rest = np.delete(line, places)
-    turn = int(rng.integers(2))
-    splits = {"calibration": line[places], "validation": rest[turn::2], "test": rest[1 - turn :: 2]}
-    return {name: np.sort(members) for name, members in splits.items()}
 
 
 def _take(samples: Mapping[str, np.ndarray], labels: np.ndarray | None, members: np.ndarray) -> Split:

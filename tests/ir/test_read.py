@@ -463,7 +463,7 @@ def test_the_example_of_a_folder_has_its_image_size(folders: Path) -> None:
         ({"x": (4, 5, 2)}, "1 or -1 for the batch"),
         ({"x": (1, -1, 2)}, "a length of at least 1"),
         ({"x": ()}, "1 or -1 for the batch"),
-        ({"x": (1, 5, 2), "": (1, 5, 2)}, "it was given two"),
+        ({"x": (1, 5, 2), "": (1, 5, 2)}, "have a shape already"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]], words: str, tmp_path: Path) -> None:
@@ -471,9 +471,12 @@ def test_shapes_that_do_not_fit_are_refused(shapes: dict[str, tuple[int, ...]], 
     assert words in refused(save(graph([opset.relu(x)], [x]), tmp_path / "a.xml"), shapes)
 
 
-def test_a_shape_without_a_name_needs_a_single_input(tmp_path: Path) -> None:
-    a, b = (opset.parameter([-1, 2], np.float32, name=n) for n in "ab")
-    assert "has 'a', 'b'" in refused(save(graph([opset.add(a, b)], [a, b]), tmp_path / "a.xml"), {"": (1, 2)})
+def test_a_shape_without_a_name_is_that_of_all_others(tmp_path: Path) -> None:
+    a, b, c = (opset.parameter([-1, -1], np.float32, name=n) for n in "abc")
+    path = save(graph([opset.add(opset.add(a, b), opset.reduce_sum(c, 1, True))], [a, b, c]), tmp_path / "a.xml")
+    opened = open_network(path, {"c": (1, 7), "": (1, 2)})
+    assert {i.name: i.shape for i in opened.inputs} == {"a": (2,), "b": (2,), "c": (7,)}
+    assert "'a' of" in refused(path, {"c": (1, 7), "": (1, 2, 3)})
 
 
 def test_shapes_that_the_graph_cannot_take_are_refused(tmp_path: Path) -> None:

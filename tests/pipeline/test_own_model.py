@@ -12,7 +12,7 @@ from networks import OUTLIER, outlier_network, save_samples
 
 from qnas_ov.core.errors import ConstraintError, QnasError
 from qnas_ov.pipeline import SearchResult, run_search, run_sensitivity
-from qnas_ov.pipeline._source import SPLIT_SEED
+from qnas_ov.pipeline._loading import SPLIT_SEED
 from qnas_ov.tasks import load_samples
 
 QUICK = {
@@ -128,7 +128,7 @@ def test_a_limit_that_float_itself_breaks(files: tuple[str, str], monkeypatch: p
 
     def worse(self: object, model: object, split: object, hint: str | None = None) -> object:
         scores = score(self, model, split, hint)  # type: ignore[arg-type]
-        return scores if hint == "f32" else type(scores)(scores.metric * 0, scores.error)
+        return scores if hint == "f32" else type(scores)(0.0, scores.error, scores.evidence)
 
     monkeypatch.setattr(_sensitivity._Policies, "score", worse)
     with pytest.raises(ConstraintError, match="no policy keeps --max-drop 0.01"):

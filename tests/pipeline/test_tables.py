@@ -6,7 +6,7 @@ import pytest
 from qnas_ov.algorithms import Constraint
 from qnas_ov.core.records import Evaluation
 from qnas_ov.pipeline._tables import binding_message, latency_tie
-from qnas_ov.pipeline._verify import paired_p_value
+from qnas_ov.tasks.intervals import paired_p_value
 
 FAST = Constraint("--max-latency-ms", "latency_ms", 1.0, at_least=False)
 GOOD = Constraint("--max-drop", "accuracy_top1", 0.9, at_least=True)
