@@ -98,24 +98,34 @@ class Loader:
             self._data.name, classes, labelled=labelled, max_samples=self._recipe.max_samples, seed=SPLIT_SEED
         )
 
-    def _open(self, propose: Callable[[], str]) -> tuple[SourceNetwork, Recipe]:
+    def _open(self, propose: Callable[[], str | None]) -> tuple[SourceNetwork, Recipe]:
         """The network with the shapes of the recipe, or with those that the data ask for where it leaves axes open."""
-        if self._recipe.shape is not None:
-            return self._source.open(parse_shapes(self._recipe.shape)), self._recipe
-        try:
-            return self._source.open({}), self._recipe
-        except OpenAxesError:
+        shape = self._recipe.shape
+        if shape is None and self._is_exported:
             shape = propose()
-            return self._source.open(parse_shapes(shape)), self._recipe.model_copy(update={"shape": shape})
+        try:
+            network = self._source.open(parse_shapes(shape))
+        except OpenAxesError:
+            shape = shape or propose()
+            if shape is None:
+                raise
+            network = self._source.open(parse_shapes(shape))
+        return network, self._recipe.model_copy(update={"shape": shape})
+
+    @property
+    def _is_exported(self) -> bool:
+        """Whether it is a checkpoint whose architecture is kept: an export takes seconds and leaves all axes open."""
+        raw = (self._folder / "config.json").is_file() and not (self._folder / "openvino_model.xml").is_file()
+        own = self._recipe.model not in MODELS and Path(self._recipe.model) == self._folder
+        return raw and own and getattr(self._source, "family", None) is None
 
     def _load_images(self) -> tuple[Task, Recipe]:
         if self._recipe.truncate:
             raise InputError("--truncate is for texts: leave it out")
         steps = image_preprocessing(self._folder)
 
-        def propose() -> str:
-            height, width = steps.size or (224, 224)
-            return f"[1,{steps.channels},{height},{width}]"
+        def propose() -> str | None:
+            return None if steps.size is None else f"[1,{steps.channels},{steps.size[0]},{steps.size[1]}]"
 
         network, recipe = self._open(propose)
         if len(network.inputs) != 1 or len(network.inputs[0].shape) != 3:

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from qnas_ov.core.records import Interval
 
 RESAMPLES = 1000
+_BLOCK = 100  # draws at once
 
 
 def mean_interval(scores: np.ndarray, *, binary: bool) -> Interval:
@@ -51,18 +52,18 @@ def paired_p_value(first: np.ndarray, second: np.ndarray, *, binary: bool) -> fl
     return float(wilcoxon(first, second).pvalue)
 
 
-def bootstrap(statistic: Callable[[np.ndarray], float], count: int) -> np.ndarray:
+def bootstrap(statistic: Callable[[np.ndarray], np.ndarray], count: int) -> np.ndarray:
     """A statistic on samples drawn anew, with replacement: float array (RESAMPLES,).
 
     What is drawn depends on `count` alone, so that the values of two networks at one position belong together. Source:
     B. Efron, Bootstrap methods: another look at the jackknife (1979).
 
     Args:
-        statistic: Maps the indices of samples (count,) to a number.
+        statistic: Maps the indices of samples (draws, count) to a number for each draw, (draws,).
         count: How many samples there are.
     """
     rng = np.random.default_rng(0)
-    return np.array([statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
+    return np.concatenate([statistic(rng.integers(0, count, (_BLOCK, count))) for _ in range(RESAMPLES // _BLOCK)])
 
 
 def bootstrap_interval(value: float, replicates: np.ndarray) -> Interval:

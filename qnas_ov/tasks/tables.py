@@ -98,7 +98,9 @@ def choose_columns(
             hint = f"; did you mean '{near[0]}'?" if near else ""
             raise InputError(f"{place} has no column '{column}': its columns are {', '.join(columns)}{hint}")
     if len(set((*text_columns, label_column))) <= len(text_columns):
-        raise InputError(f"text and label columns must differ: got {', '.join(text_columns)} and {label_column}")
+        raise InputError(
+            f"text and label columns of {place} must differ: got {', '.join(text_columns)} and {label_column}"
+        )
     by_name = {column.lower(): column for column in columns}
     label = label_column or next((by_name[n] for n in _LABELS if n in by_name and by_name[n] not in text_columns), None)
     if text_columns:
