@@ -79,11 +79,22 @@ def open_hub(
         found = library.load_dataset(repository, configuration or None, revision=revision, split=split)
     except Exception as error:  # every way in which a network, a hub or a file can fail
         raise InputError(
-            f"cannot get the data set '{name}' from the hub ({_reason(error)}): give a local folder or file with "
+            f"cannot get the data set '{name}' from the hub ({_hub_reason(error)}): give a local folder or file with "
             "--data, set HF_HOME to a cache that holds it, or choose another --dataset"
         ) from error
     source = _open(found, name, f"Hugging Face data set {name}", f"the data set '{name}'", text_columns, label_column)
     return _renumbered(source, classes) if classes else source
+
+
+def _hub_reason(error: Exception) -> str:
+    """Why a data set is not to be had; `datasets` looks into its cache last, whatever went wrong with the hub."""
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    not_found = type(error).__name__ == "DatasetNotFoundError"
+    if isinstance(error, ConnectionError) or (not not_found and any("is not cached" in str(c) for c in causes)):
+        return "it cannot be reached, and the cache does not hold the set"
+    return _reason(error)
 
 
 def _renumbered(source: DataSource, classes: Sequence[int]) -> DataSource:

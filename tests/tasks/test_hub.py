@@ -100,7 +100,7 @@ def test_offline_there_are_three_ways_on(library: Any) -> None:
     with pytest.raises(InputError) as caught:
         open_hub("nobody/nothing")
     message = str(caught.value)
-    assert "'nobody/nothing'" in message
+    assert "'nobody/nothing' from the hub (it cannot be reached, and the cache does not hold the set)" in message
     assert [w for w in ("--data", "HF_HOME", "another --dataset") if w not in message] == []
     assert "\n" not in message
 
