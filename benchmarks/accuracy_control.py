@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
 
 def write_inputs(folder: Path) -> Task:
     """The network and the samples as a user would bring them; the splits are those of `--data`."""
-    supernet, digits = FAMILIES.get("vit").load(MODELS.get("digits-vit").folder), TASKS.get("digits")()
+    supernet, digits = FAMILIES.get("vit").load(MODELS.get("digits-vit").weights.folder), TASKS.get("digits")()
     save_ir(export_supernet(supernet), folder / "model.xml")
     parts = [digits.calibration, digits.validation, digits.test]
     np.savez(folder / "samples.npz", pixel_values=np.concatenate([p.inputs["pixel_values"] for p in parts]))

@@ -18,6 +18,7 @@ from qnas_ov.terminal import (
     INTERRUPTION,
     TerminalProgress,
     fail,
+    print_models,
     print_package,
     print_package_check,
     print_result,
@@ -46,7 +47,19 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 _NETWORK = _options(
-    click.option("--model", help="A model of `qnas-ov models`, or an .xml, an .onnx or a Hugging Face folder."),
+    click.option(
+        "--model",
+        help="A model of `qnas-ov models`, an .xml, an .onnx, a Hugging Face folder, or an id of the hub: owner/name.",
+    ),
+    click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]"),
+    click.option(
+        "--policy-only", is_flag=True, default=None,
+        help="Keep the architecture as it is, although its family is known.",
+    ),
+    click.option(
+        "--trust-remote-code", is_flag=True, default=None,
+        help="Run the Python code that comes with a checkpoint. Only for code that you have read.",
+    ),
     click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
     click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
     click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
@@ -218,14 +231,22 @@ def verify(package: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--model", required=True, help="Registered model to train from random weights.")
+@click.option("--model", required=True, help="A model of `qnas-ov models`, a Hugging Face folder, or an id of the hub.")
+@click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]")
+@click.option("--dataset", help="Data to train on; a registered model's own if left out.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
-@click.option("--init", type=click.Path(path_type=Path), help="Folder with weights to start from; random if left out.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Folder with weights to start from; the model's own if left out, random ones for digits-vit.",
+)
 @click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 4]")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data per cycle.  [default: 110]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
-def train(model: str, out: Path, init: Path | None, **settings: int | None) -> None:
-    """Train a model's supernet.
+def train(
+    model: str, out: Path, init: Path | None, dataset: str | None, revision: str | None, **settings: int | None
+) -> None:
+    """Train a model as a supernet, whose smaller networks are accurate too.
 
     Example: qnas-ov train --model digits-vit --out digits-vit-weights
     """
@@ -233,18 +254,29 @@ def train(model: str, out: Path, init: Path | None, **settings: int | None) -> N
     from qnas_ov.train import TrainSettings
 
     given = {name: value for name, value in settings.items() if value is not None}
-    result = run_training(model, out=out, init=init, settings=TrainSettings(**given), progress=TerminalProgress())
+    result = run_training(
+        model,
+        out=out,
+        init=init,
+        dataset=dataset,
+        revision=revision,
+        settings=TrainSettings(**given),
+        progress=TerminalProgress(),
+    )
     click.echo(
         f"validation accuracy: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
         f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}"
     )
-    click.echo(f"to use them, copy model.safetensors over the one in {result.registered}")
+    if result.registered is not None:
+        click.echo(f"to use them, copy model.safetensors over the one in {result.registered}")
+    else:
+        click.echo(f"to search them: qnas-ov search --model {result.folder}")
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def models(as_json: bool) -> None:
-    """List the models that can be named.
+    """List the models that can be named, and whether their weights are here already.
 
     Example: qnas-ov models
     """
@@ -253,11 +285,8 @@ def models(as_json: bool) -> None:
     rows = list_models()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        click.echo(
-            f"{row['name']}  family {row['family']}, data {row['task']}, licence {row['license']}; {row['source']}"
-        )
+    else:
+        print_models(rows)
 
 
 @cli.command()

@@ -20,7 +20,11 @@ class Recipe(BaseModel):
     """Settings of a search. Unknown keys are refused.
 
     Attributes:
-        model: Name of a registered model, or path of an .xml, an .onnx or a Hugging Face folder.
+        model: Name of a registered model, path of an .xml, an .onnx or a Hugging Face folder, or an id of the Hugging
+            Face hub; "torch:CLASS:DIGEST" stands for a module that was given from Python.
+        revision: Branch, tag or commit of a model on the hub, None for the usual one; a run records the commit.
+        policy_only: Whether the architecture stays as it is, although its family is known.
+        trust_remote_code: Whether a checkpoint's own Python code may run.
         device: OpenVINO device to measure on.
         dataset: Registered data set, or id of one on the Hugging Face hub; None takes the model's own.
         data: Path of a file or folder of samples, instead of a data set.
@@ -51,6 +55,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     model: str
+    revision: str | None = None
+    policy_only: bool = False
+    trust_remote_code: bool = False
     device: str = "CPU"
     dataset: str | None = None
     data: str | None = None

@@ -223,6 +223,27 @@ def print_package_check(check: PackageCheck) -> None:
         console.print(line, soft_wrap=True)
 
 
+def print_models(rows: list[dict[str, Any]]) -> None:
+    """Prints the registered models, each with where it comes from in a second line."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 120
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "family", "searches", "task", "data", "params", "MB", "licence", "weights"):
+        table.add_column(name, justify="right" if name in ("params", "MB") else "left", no_wrap=True)
+    for row in rows:
+        state = "shipped" if row["hub_id"] is None else "in the cache" if row["cached"] else "to be fetched"
+        size = f"{row['download_bytes'] / 1e6:.0f}" if row["download_bytes"] else ""
+        table.add_row(
+            row["name"], row["family"], row["searches"].replace("architecture and policy", "both"), row["task"],
+            row["dataset"], f"{row['parameters'] / 1e6:.1f}M", size, row["license"], state,
+        )  # fmt: skip
+    console.print(table)
+    for row in rows:
+        place = f"; https://huggingface.co/{row['hub_id']}" if row["hub_id"] else ""
+        console.print(f"{row['name']}: {row['source']}{place}", soft_wrap=True)
+
+
 def fail(message: str) -> None:
     """Prints one error sentence to stderr."""
     print(f"Error: {message}", file=sys.stderr)

@@ -71,7 +71,7 @@ def tiny_supernet() -> Supernet:
 @pytest.fixture(scope="session")
 def digits_supernet() -> Supernet:
     """The shipped, trained network."""
-    return FAMILIES.get("vit").load(MODELS.get("digits-vit").folder)
+    return FAMILIES.get("vit").load(MODELS.get("digits-vit").weights.folder)
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,8 @@ class LinasSearch:
             seed=int(self._rng.integers(2**31)),
         )
         asked = self._best_unmeasured(X, F, G, count)
+        if not asked:  # a small space is measured whole
+            return []
         values = values_of(np.array(asked))
         for i, genotype in enumerate(asked):
             self._predictions[genotype] = {c: float(values[c][i]) for c in self._columns}

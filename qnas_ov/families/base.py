@@ -1,7 +1,8 @@
 """What a family states about a network: its inputs, and its elastic dimensions, once.
 
-Training masks and graph surgery both derive from the same description: a coupled channel group names the modules
-that produce the channels and the modules that read them; a depth group names the blocks that may be skipped.
+Training masks, graph surgery, plain networks and the ordering by importance all derive from the same description: a
+coupled channel group names the modules that produce the channels and the modules that read them; a depth group names
+the blocks that may be skipped.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Any, Protocol
 
 import torch
 
+from qnas_ov.core.errors import InputError
 from qnas_ov.core.registry import Registry
 from qnas_ov.space import Activation, Knob, KnobKind
 
 Architecture = Mapping[str, int]
 """Values of the active depth and width knobs by name."""
+
+CONFIG_KEY = "qnas_ov"
+"""Where `config.json` keeps the choices of a supernet and the architecture of a subnetwork."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class ChannelGroup:
         group_size: Channels per group (the head size, or 1).
         choices: Allowed numbers of groups, ascending; the last is `num_groups`.
         block: Module path of the skippable block it lives in, or None.
+        norms: Module paths of the normalisations between producers and consumers, or of them: a BatchNorm works channel
+            by channel, a LayerNorm across the channels that are kept.
     """
 
     knob: str
@@ -41,14 +48,11 @@ class ChannelGroup:
     group_size: int
     choices: tuple[int, ...]
     block: str | None
+    norms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (
-            list(self.choices) != sorted(set(self.choices))
-            or self.choices[-1] != self.num_groups
-            or self.choices[0] < 1
-        ):
-            raise ValueError(
+        if not _ascends(self.choices, first=1, last=self.num_groups):
+            raise InputError(
                 f"choices of '{self.knob}' must ascend from at least 1 to {self.num_groups}: got {self.choices}"
             )
 
@@ -73,12 +77,12 @@ class DepthGroup:
     choices: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if (
-            list(self.choices) != sorted(set(self.choices))
-            or self.choices[-1] != len(self.blocks)
-            or self.choices[0] < 0
-        ):
-            raise ValueError(f"choices of '{self.knob}' must ascend to {len(self.blocks)}: got {self.choices}")
+        if not _ascends(self.choices, first=0, last=len(self.blocks)):
+            raise InputError(f"choices of '{self.knob}' must ascend to {len(self.blocks)}: got {self.choices}")
+
+
+def _ascends(choices: tuple[int, ...], *, first: int, last: int) -> bool:
+    return bool(choices) and sorted(set(choices)) == list(choices) and choices[0] >= first and choices[-1] == last
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,13 @@ class Elastic:
         """The architecture with the first choice everywhere."""
         return {k.name: int(k.choices[0]) for k in self.knobs()}
 
+    def skipped_runs(self, architecture: Architecture) -> list[tuple[str, ...]]:
+        """Module paths of the consecutive blocks that `architecture` leaves out, for each depth group."""
+        return [g.blocks[architecture.get(g.knob, len(g.blocks)) :] for g in self.depths]
+
     def skipped_blocks(self, architecture: Architecture) -> list[str]:
-        """Module paths of the blocks that `architecture` leaves out."""
-        return [b for g in self.depths for b in g.blocks[architecture.get(g.knob, len(g.blocks)) :]]
+        """Module paths of all blocks that `architecture` leaves out."""
+        return [block for run in self.skipped_runs(architecture) for block in run]
 
 
 @dataclass(frozen=True)
@@ -136,9 +144,12 @@ class Supernet:
         family: Name of the family.
         elastic: Its elastic dimensions.
         inputs: Its inputs.
-        output: Name of the output that holds the logits.
+        output: Name of the output that counts: logits, or an embedding.
         config: The Hugging Face configuration of the largest network, as JSON.
         transformer: Whether NNCF's scheme for transformers fits it.
+        num_classes: Classes that the output scores; None where it is an embedding.
+        batch_norms: Module paths of the batch normalisations, each with that of the convolution it follows.
+        ordered: Whether the order of its channels counts: they were trained as a supernet, or ordered by importance.
         preprocessor: What `preprocessor_config.json` of a package holds, or None.
     """
 
@@ -149,13 +160,34 @@ class Supernet:
     output: str
     config: dict[str, Any]
     transformer: bool
+    num_classes: int | None = None
+    batch_norms: Mapping[str, str] = field(default_factory=dict)
+    ordered: bool = False
     preprocessor: dict[str, Any] | None = None
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The output that counts, for tensors by input name."""
+        found = self.model(**inputs)
+        return found if isinstance(found, torch.Tensor) else found[self.output]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes by index, empty if the configuration does not name them all."""
+        stated = self.config.get("id2label")
+        keys = [str(i) for i in range(self.num_classes or 0)]
+        return tuple(str(stated[k]) for k in keys) if isinstance(stated, dict) and set(stated) == set(keys) else ()
 
 
 class Family(Protocol):
     """How networks of one kind are loaded and described. One file per family."""
 
     name: str
+    examples: Mapping[str, dict[str, Any]]
+    """Tiny configurations, one for each kind of network: to try the family, and for the contract tests."""
+
+    def accepts(self, config: Mapping[str, Any]) -> bool:
+        """Whether `load` takes a Hugging Face folder with this `config.json`: by model type and architecture class."""
+        ...
 
     def build(self, config: dict[str, Any], *, seed: int) -> Supernet:
         """Builds a supernet with random weights from a configuration."""
@@ -172,28 +204,11 @@ class Family(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class ModelEntry:
-    """A model that can be named on the command line.
-
-    Attributes:
-        name: Its name.
-        family: Name of its family.
-        folder: Folder with its configuration and weights.
-        source: Where the weights come from, in words.
-        license: Licence of the weights (SPDX).
-        task: Name of its default task.
-        defaults: Settings that differ from the recipe's own defaults.
-    """
-
-    name: str
-    family: str
-    folder: Path
-    source: str
-    license: str
-    task: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
 FAMILIES: Registry[Family] = Registry("family")
-MODELS: Registry[ModelEntry] = Registry("model")
+
+
+def find_family(config: Mapping[str, Any]) -> Family | None:
+    """The family that takes a checkpoint with this `config.json`, or None: then only its policy can be searched."""
+    found = [family for family in map(FAMILIES.get, FAMILIES) if family.accepts(config)]
+    assert len(found) <= 1, f"several families accept {config.get('architectures')}: {[f.name for f in found]}"
+    return found[0] if found else None

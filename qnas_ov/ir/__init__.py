@@ -1,11 +1,12 @@
 """The only room that knows OpenVINO graphs and NNCF: export, calibrate once, cut candidates."""
 
-from qnas_ov.ir.calibrate import Bank, Sample, Scheme, load_or_build_bank
+from qnas_ov.ir.calibrate import Bank, Sample, Scheme, digest_network, load_or_build_bank
 from qnas_ov.ir.candidate import INFERENCE_PRECISION, Candidate, CandidateBuilder
 from qnas_ov.ir.cost import CostModel
-from qnas_ov.ir.export import export_supernet
+from qnas_ov.ir.export import ExampleInputs, export_module, export_supernet
+from qnas_ov.ir.formats import IR_NAME
 from qnas_ov.ir.graph import count_macs
-from qnas_ov.ir.read import OpenedNetwork, open_network
+from qnas_ov.ir.read import OpenedNetwork, open_model, open_network
 from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
 
@@ -13,19 +14,24 @@ __all__ = [
     "FLOAT",
     "INFERENCE_PRECISION",
     "INT8",
+    "IR_NAME",
     "PRECISIONS",
     "W8",
     "Bank",
     "Candidate",
     "CandidateBuilder",
     "CostModel",
+    "ExampleInputs",
     "OpenedNetwork",
     "PrecisionUnit",
     "Sample",
     "Scheme",
     "count_macs",
+    "digest_network",
+    "export_module",
     "export_supernet",
     "load_or_build_bank",
+    "open_model",
     "open_network",
     "save_ir",
 ]

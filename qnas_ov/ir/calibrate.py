@@ -72,18 +72,29 @@ class Scheme:
 
 def bank_digest(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) -> str:
     """Digest of all that determines a bank; two exports of the same network agree, though they number nodes anew."""
-    nodes = model.get_ordered_ops()
-    constants = {str(i): np.asarray(n.data) for i, n in enumerate(nodes) if n.get_type_name() == "Constant"}
     return digest_json(
         {
             "format": BANK_FORMAT,
-            "weights": digest_arrays(constants),
-            "structure": [(n.get_type_name(), module_path(n.get_friendly_name())) for n in nodes],
+            **_contents(model),
             "samples": [digest_arrays(s) for s in samples],
             "scheme": asdict(scheme),
             "versions": {p: metadata.version(p) for p in ("nncf", "openvino")},
         }
     )
+
+
+def digest_network(model: ov.Model) -> str:
+    """Digest of a network's structure and weights; two exports of the same network agree."""
+    return digest_json(_contents(model))
+
+
+def _contents(model: ov.Model) -> dict[str, Any]:
+    nodes = model.get_ordered_ops()
+    constants = {str(i): np.asarray(n.data) for i, n in enumerate(nodes) if n.get_type_name() == "Constant"}
+    return {
+        "weights": digest_arrays(constants),
+        "structure": [(n.get_type_name(), module_path(n.get_friendly_name())) for n in nodes],
+    }
 
 
 def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, cache: Path) -> Bank:

@@ -13,7 +13,7 @@ from qnas_ov.families import Architecture, Elastic
 from qnas_ov.ir.calibrate import Bank, Sample, Scheme, build_bank_once
 from qnas_ov.ir.channels import plan_channels
 from qnas_ov.ir.cost import CostModel, build_cost_model
-from qnas_ov.ir.graph import module_path, nodes_by_name
+from qnas_ov.ir.graph import inside, module_path, nodes_by_name
 from qnas_ov.ir.surgery import drop_blocks, remove_quantizers, restore_constants, slice_channels
 from qnas_ov.ir.units import FLOAT, INT8, W8, PrecisionUnit, merge_by_block
 from qnas_ov.space import Activation, Knob, KnobKind, Space
@@ -113,12 +113,18 @@ class CandidateBuilder:
         )
 
     def _unit_activation(self, unit: PrecisionUnit) -> Activation | None:
-        """A unit exists while any of its operations does."""
+        """A unit exists while any of its operations does; one that several depth knobs could end always counts."""
         found = [self.elastic.activation_of(module_path(name) or "") for name in unit.operations]
         present = [a for a in found if a is not None]
-        if len(present) < len(found):
+        if len(present) < len(found) or len({a.knob for a in present}) > 1:
             return None
         return min(present, key=lambda a: a.at_least)
+
+    def deciding(self, unit: PrecisionUnit, architecture: Architecture) -> tuple[str, ...]:
+        """Those of a unit's deciding operations that a subnetwork has: a unit may reach over blocks that it skips."""
+        skipped = self.elastic.skipped_blocks(architecture)
+        paths = {name: module_path(name) for name in unit.deciding}
+        return tuple(name for name, path in paths.items() if not any(inside(path, block) for block in skipped))
 
     def candidate(self, genotype: Sequence[int]) -> Candidate:
         """The genotype in words."""
@@ -164,7 +170,7 @@ class CandidateBuilder:
     def build_policy(self, architecture: Architecture, policy: Mapping[str, str]) -> ov.Model:
         """Cuts an IR out of the bank; units that `policy` leaves out are INT8."""
         model = self.bank.int8.clone()
-        drop_blocks(model, self.elastic.skipped_blocks(architecture))
+        drop_blocks(model, self.elastic.skipped_runs(architecture))
         nodes = nodes_by_name(model)
         revert_units(nodes, self.bank, self.units, policy)
         slice_channels(nodes, self._plan, architecture)
@@ -174,7 +180,7 @@ class CandidateBuilder:
     def build_float(self, architecture: Architecture) -> ov.Model:
         """Cuts a subnetwork out of the exported network: plain FP32, no quantizers, no SmoothQuant."""
         model = self.bank.source.clone()
-        drop_blocks(model, self.elastic.skipped_blocks(architecture))
+        drop_blocks(model, self.elastic.skipped_runs(architecture))
         slice_channels(nodes_by_name(model), self._source_plan, architecture)
         model.validate_nodes_and_infer_types()
         return model

@@ -7,7 +7,9 @@ multipliers on the way are constants like any other.
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import openvino as ov
@@ -22,6 +24,8 @@ _ELEMENTWISE = {
     "Convert", "Negative", "Abs", "Sqrt",
 }  # fmt: skip
 _WEIGHTED = {"MatMul", "Convolution", "GroupConvolution"}
+_POOLING = {"MaxPool", "AvgPool"}
+_REDUCING = {"ReduceMean", "ReduceMax", "ReduceSum"}
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class _Trace:
         self.weighted = weighted
         self.reached: set[str] = set()
         self.seen: set[tuple[str, int]] = set()
+        self.partners: list[tuple[ov.Node, ov.Output]] = []
         self.queue: deque[_Flow] = deque()
 
     def run(self) -> None:
@@ -110,6 +115,12 @@ class _Trace:
         missing = set(self.group.consumers) - self.reached
         if missing:
             raise GraphError(f"channels of '{self.group.knob}' never reach {sorted(missing)} in this graph")
+        for node, partner in self.partners:
+            if _key(partner) not in self.seen:
+                raise GraphError(
+                    f"channels of '{self.group.knob}' meet those of '{partner.get_node().get_friendly_name()}' in "
+                    f"'{node.get_friendly_name()}': its family must declare both as producers"
+                )
 
     def _weighted_node(self, path: str) -> ov.Node:
         nodes = self.weighted.get(path, [])
@@ -127,10 +138,10 @@ class _Trace:
 
     def _flow_on(self, node: ov.Node, axis: int, per_group: int) -> None:
         self._scale(node)
-        key = (node.get_friendly_name(), 0)
-        if key not in self.seen:
-            self.seen.add(key)
-            self.queue.append(_Flow(node.output(0), axis, per_group))
+        for output in node.outputs():
+            if _key(output) not in self.seen:
+                self.seen.add(_key(output))
+                self.queue.append(_Flow(output, axis, per_group))
 
     def _cut_weight(self, node: ov.Node, *, output_side: bool) -> None:
         if node.get_type_name() == "MatMul":
@@ -167,8 +178,12 @@ class _Trace:
             if flow.axis != 1:
                 raise GraphError(f"'{node.get_friendly_name()}' must carry heads on axis 1: got axis {flow.axis}")
             self._flow_on(node, 1, flow.per_group)
-        elif kind == "Softmax":
+        elif kind == "Softmax" or kind in _POOLING or (kind == "MVN" and self._is_norm(node)):
             self._flow_on(node, flow.axis, flow.per_group)
+        elif kind in _REDUCING:
+            self._reduce(node, flow)
+        elif kind == "Concat" or kind.endswith("Split"):
+            self._join_or_split(node, flow)
         elif kind == "MatMul" and not is_constant_input(node.input(1)):
             if flow.axis >= len(flow.output.get_partial_shape()) - 2:
                 raise GraphError(f"'{node.get_friendly_name()}' contracts elastic channels of '{self.group.knob}'")
@@ -177,6 +192,29 @@ class _Trace:
             self._consume(node)
         elif kind != "ShapeOf":
             raise GraphError(f"channels of '{self.group.knob}' meet '{node.get_friendly_name()}' of type {kind}")
+
+    def _is_norm(self, node: ov.Node) -> bool:
+        """Whether it is a declared LayerNorm, which works across the channels that are kept."""
+        path = module_path(node.get_friendly_name())
+        return any(inside(path, norm) for norm in self.group.norms)
+
+    def _reduce(self, node: ov.Node, flow: _Flow) -> None:
+        rank = len(flow.output.get_partial_shape())
+        axes = {int(axis) % rank for axis in node.input_value(1).get_node().data.reshape(-1)}
+        if flow.axis in axes:
+            raise GraphError(f"'{node.get_friendly_name()}' reduces elastic channels of '{self.group.knob}'")
+        below = 0 if node.get_attributes()["keep_dims"] else sum(axis < flow.axis for axis in axes)
+        self._flow_on(node, flow.axis - below, flow.per_group)
+
+    def _join_or_split(self, node: ov.Node, flow: _Flow) -> None:
+        """Concat, Split and VariadicSplit along another axis; all parts that are joined must carry the channels."""
+        joins = node.get_type_name() == "Concat"
+        axis = node.get_attributes()["axis"] if joins else int(node.input_value(1).get_node().data.reshape(-1)[0])
+        if axis % len(flow.output.get_partial_shape()) == flow.axis:
+            raise GraphError(f"'{node.get_friendly_name()}' joins or splits channels of '{self.group.knob}'")
+        if joins:
+            self.partners += [(node, source) for source in node.input_values()]
+        self._flow_on(node, flow.axis, flow.per_group)
 
     def _consume(self, node: ov.Node) -> None:
         path = module_path(node.get_friendly_name())
@@ -191,24 +229,31 @@ class _Trace:
     def _elementwise(self, node: ov.Node, port: int, flow: _Flow) -> None:
         from_end = flow.axis - len(flow.output.get_partial_shape())
         for other in node.inputs():
-            if other.get_index() != port and is_constant_input(other):
-                shape = other.get_partial_shape()
-                if len(shape) >= -from_end and axis_length(shape, from_end) not in (None, 1):
-                    self._cut(node, other.get_index(), from_end, flow.per_group)
+            shape = other.get_partial_shape()
+            if other.get_index() == port or len(shape) < -from_end or axis_length(shape, from_end) in (None, 1):
+                continue
+            if is_constant_input(other):
+                self._cut(node, other.get_index(), from_end, flow.per_group)
+            else:
+                self.partners.append((node, other.get_source_output()))
         self._flow_on(node, flow.axis, flow.per_group)
 
     def _reshape(self, node: ov.Node, flow: _Flow) -> None:
-        source, target = flow.output.get_partial_shape(), node.output(0).get_partial_shape()
-        stride = _trailing(source, flow.axis)
+        source = flow.output.get_partial_shape()
+        target = _target_lengths(source, node.output(0).get_partial_shape())
+        stride = _trailing(_lengths(source), flow.axis)
         span = self.group.num_groups * flow.per_group * stride
         for axis in range(len(target) - 1, -1, -1):
-            below, length = _trailing(target, axis), axis_length(target, axis)
+            below, length = _trailing(target, axis), target[axis]
             if length is not None and below * length == span and (flow.per_group * stride) % below == 0:
                 per_group = flow.per_group * stride // below
                 self._set_pattern(node, axis, length, per_group)
                 self._flow_on(node, axis, per_group)
                 return
-        raise GraphError(f"'{node.get_friendly_name()}' reshapes channels of '{self.group.knob}' {source} -> {target}")
+        raise GraphError(
+            f"'{node.get_friendly_name()}' reshapes channels of '{self.group.knob}' {source} -> "
+            f"{node.output(0).get_partial_shape()}"
+        )
 
     def _set_pattern(self, node: ov.Node, axis: int, length: int, per_group: int) -> None:
         pattern = node.input_value(1).get_node()
@@ -224,15 +269,38 @@ class _Trace:
             if count is None:
                 raise GraphError(f"'{node.get_friendly_name()}' takes its shape from parts of unknown length")
             if position <= axis < position + count:
-                if is_constant_input(item):
+                if is_constant_input(item) and not _is_inferred(item, axis - position):
                     self._cut(pattern, item.get_index(), -1, per_group, reshape=axis - position)
                 return
             position += count
 
 
-def _trailing(shape: ov.PartialShape, axis: int) -> int:
+def _key(output: ov.Output) -> tuple[str, int]:
+    return output.get_node().get_friendly_name(), output.get_index()
+
+
+def _is_inferred(item: ov.Input, index: int) -> bool:
+    """Whether a part of a Reshape's pattern says -1: "what is left", which needs no cut."""
+    node = item.get_source_output().get_node()
+    return node.get_type_name() == "Constant" and int(node.data.reshape(-1)[index]) == -1
+
+
+def _lengths(shape: ov.PartialShape) -> list[int | None]:
+    return [axis_length(shape, i) for i in range(len(shape))]
+
+
+def _target_lengths(source: ov.PartialShape, target: ov.PartialShape) -> list[int | None]:
+    """Lengths of a Reshape's result, with the one that OpenVINO cannot infer while the batch axis is dynamic."""
+    before, after = _lengths(source)[1:], _lengths(target)
+    unknown = [i for i in range(1, len(after)) if after[i] is None]
+    if len(unknown) == 1 and None not in before and axis_length(source, 0) is None and after[0] is None:
+        known = math.prod(n for n in after[1:] if n is not None)
+        whole = math.prod(n for n in before if n is not None)
+        if known and whole % known == 0:
+            after[unknown[0]] = whole // known
+    return after
+
+
+def _trailing(lengths: Sequence[int | None], axis: int) -> int:
     """Product of the lengths after `axis`; 0 if one is dynamic, which matches nothing."""
-    product = 1
-    for i in range(axis + 1, len(shape)):
-        product *= axis_length(shape, i) or 0
-    return product
+    return math.prod(length or 0 for length in lengths[axis + 1 :])

@@ -21,6 +21,7 @@ from qnas_ov.ir.graph import (
     node_macs,
     nodes_by_name,
     of_one_sample,
+    served_module,
 )
 from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
 from qnas_ov.space import KnobKind, Space
@@ -104,7 +105,7 @@ def build_cost_model(
         space: The space whose genotypes will be asked for.
     """
     terms: _Terms = defaultdict(lambda: dict.fromkeys(PRECISIONS, 0.0))
-    factory = _TermFactory(elastic, plan)
+    factory = _TermFactory(elastic, plan, int8)
     _add_size(terms, factory, smoothed, int8, units)
     _add_macs(terms, factory, int8, units)
     _add_params(terms, factory, source)
@@ -114,7 +115,8 @@ def build_cost_model(
 class _TermFactory:
     """Finds the knobs and the depth condition of a node."""
 
-    def __init__(self, elastic: Elastic, plan: ChannelPlan) -> None:
+    def __init__(self, elastic: Elastic, plan: ChannelPlan, int8: ov.Model) -> None:
+        self._paths = {node.get_friendly_name(): served_module(node) for node in int8.get_ops()}
         self.full = {g.knob: g.num_groups for g in elastic.widths}
         self._elastic = elastic
         self._scaled_by = plan.scaled_by
@@ -125,7 +127,7 @@ class _TermFactory:
                     self._cuts[cut.node, cut.port].append((cut.knob, cut.axis))
 
     def term(self, name: str, knobs: tuple[str, ...], unit: str | None, kind: str) -> _Term:
-        path = module_path(name)
+        path = self._paths.get(name, module_path(name))
         active = self._elastic.activation_of(path) if path else None
         depth = (active.knob, active.at_least) if active else None
         return _Term(tuple((k, self.full[k]) for k in sorted(knobs)), depth, unit, kind)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import openvino as ov
 
+_SMOOTH = "/nncf_smooth_quant"
 _MODULE = re.compile(r"^__module\.([^/]+)/")
 _MOST_CONSTANT_NODES = 100
 _MAC_TYPES = {"MatMul", "Convolution", "GroupConvolution", "ScaledDotProductAttention"}
@@ -22,6 +23,18 @@ def module_path(name: str) -> str | None:
     """The torch module path in a friendly name, or None for a node that no module owns."""
     match = _MODULE.match(name)
     return match.group(1) if match else None
+
+
+def served_module(node: ov.Node) -> str | None:
+    """The torch module that an operation belongs to; SmoothQuant's belong to what reads them, and vanish with it."""
+    name = node.get_friendly_name()
+    while _SMOOTH in name:
+        readers = list(node.output(0).get_target_inputs())
+        if not readers:
+            break
+        node = readers[0].get_node()
+        name = node.get_friendly_name()
+    return module_path(name)
 
 
 def inside(path: str | None, block: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ import openvino as ov
 from openvino import opset13 as opset
 
 from qnas_ov.core.errors import InputError, OpenAxesError
-from qnas_ov.families import InputSpec
-from qnas_ov.ir.formats import last_line, read_network
+from qnas_ov.families import InputSpec, read_json
+from qnas_ov.ir.formats import IR_NAME, has_own_code, last_line, read_network
+from qnas_ov.ir.own_code import export_own_code
 
 _WEIGHTED = {
     "MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "Gather",
@@ -40,6 +41,7 @@ class OpenedNetwork:
         config: `config.json` of a Hugging Face folder, else None.
         preprocessor: `preprocessor_config.json` of such a folder if there is one, else None.
         labels: Names of the classes, in order, if the folder states one for every class, else empty.
+        own_code: Whether Python code of the folder was run.
     """
 
     model: ov.Model
@@ -50,9 +52,10 @@ class OpenedNetwork:
     config: dict[str, Any] | None = None
     preprocessor: dict[str, Any] | None = None
     labels: tuple[str, ...] = ()
+    own_code: bool = False
 
 
-def open_network(path: Path, shapes: Shapes | None = None) -> OpenedNetwork:
+def open_network(path: Path, shapes: Shapes | None = None, *, trust_remote_code: bool = False) -> OpenedNetwork:
     """Opens a network and brings it into the form that the search needs.
 
     Weights stored in FP16 or BF16 (a constant and a Convert) become FP32 constants. NNCF 3.4 does quantize them as they
@@ -65,30 +68,53 @@ def open_network(path: Path, shapes: Shapes | None = None) -> OpenedNetwork:
 
     Args:
         path: An OpenVINO `.xml` with its `.bin`, an `.onnx`, or a local Hugging Face folder with `config.json` and
-            either `openvino_model.xml` or safetensors. Nothing is unpickled, fetched, or run from that folder.
+            either `openvino_model.xml` or safetensors. Nothing is unpickled or fetched.
         shapes: Whole shapes by input name (1 or -1 for the batch), needed where an axis other than the batch is
             dynamic; the key "" stands for all inputs that are not named.
+        trust_remote_code: Whether Python code in a folder may run, where transformers does not know its type.
 
     Raises:
         InputError: If the file cannot be read, the shapes do not fit, or the network is quantized already.
     """
-    model, config, preprocessor = read_network(path)
+    config = read_json(path / "config.json") if path.is_dir() else None
+    own_code = trust_remote_code and not (path / IR_NAME).exists() and config is not None and has_own_code(config)
+    model = export_own_code(path, config or {}, shapes or {}) if own_code else read_network(path, config)
+    opened = open_model(model, path, shapes, config=config)
+    return replace(
+        opened,
+        config=config,
+        preprocessor=read_json(path / "preprocessor_config.json") if path.is_dir() else None,
+        labels=_labels(config or {}, opened.num_classes),
+        own_code=own_code,
+    )
+
+
+def open_model(
+    model: ov.Model, name: Path | str, shapes: Shapes | None = None, *, config: Mapping[str, Any] | None = None
+) -> OpenedNetwork:
+    """Brings a network that OpenVINO has read or converted into the form that the search needs.
+
+    Args:
+        model: The network; it is changed.
+        name: What it is called in an error.
+        shapes: As for `open_network`.
+        config: `config.json` of the checkpoint it came from: errors propose shapes that fit it.
+
+    Raises:
+        InputError: As `open_network`.
+    """
     _name_ports(model)
-    _check_kind(model, path)
+    _check_kind(model, name)
     _widen_constants(model)
-    axes = _static_axes(model, _shapes_by_input(model, shapes or {}, path), path, config or {})
+    axes = _static_axes(model, _shapes_by_input(model, shapes or {}, name), name, config or {})
     batched = _with_dynamic_batch(model, axes)
-    model = batched or _with_batch_of_one(model, axes, path)
-    num_classes = _num_classes(model)
+    model = batched or _with_batch_of_one(model, axes, name)
     return OpenedNetwork(
         model=model,
         inputs=tuple(InputSpec(p.get_any_name(), axes[p.get_any_name()], _dtype_name(p)) for p in model.inputs),
-        num_classes=num_classes,
+        num_classes=_num_classes(model),
         dynamic_batch=batched is not None,
         transformer=_is_transformer(model),
-        config=config,
-        preprocessor=preprocessor,
-        labels=_labels(config or {}, num_classes),
     )
 
 
@@ -102,7 +128,7 @@ def _dtype_name(port: ov.Output) -> str:
     return port.get_element_type().to_dtype().name
 
 
-def _check_kind(model: ov.Model, path: Path) -> None:
+def _check_kind(model: ov.Model, path: Path | str) -> None:
     for ports, word in ((model.inputs, "input"), (model.outputs, "output")):
         if not ports:
             raise InputError(
@@ -198,7 +224,7 @@ def _is_transformer(model: ov.Model) -> bool:
     return False
 
 
-def _shapes_by_input(model: ov.Model, shapes: Shapes, path: Path) -> dict[str, tuple[int, ...]]:
+def _shapes_by_input(model: ov.Model, shapes: Shapes, path: Path | str) -> dict[str, tuple[int, ...]]:
     """The given shapes by the name that each input goes by here."""
     names = {alias: p.get_any_name() for p in model.inputs for alias in p.get_names()}
     known = ", ".join(f"'{p.get_any_name()}'" for p in model.inputs)
@@ -221,7 +247,7 @@ def _shapes_by_input(model: ov.Model, shapes: Shapes, path: Path) -> dict[str, t
 
 
 def _static_axes(
-    model: ov.Model, shapes: Mapping[str, tuple[int, ...]], path: Path, config: Mapping[str, Any]
+    model: ov.Model, shapes: Mapping[str, tuple[int, ...]], path: Path | str, config: Mapping[str, Any]
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of the inputs without the batch axis."""
     axes: dict[str, tuple[int, ...]] = {}
@@ -233,13 +259,15 @@ def _static_axes(
             axes[name] = shapes[name][1:]
         elif partial.rank.is_static and len(partial) == 0:
             raise InputError(f"the first axis of every input must be the batch: '{name}' of '{path}' has no axis")
+        elif image := _stated_image(partial, config):
+            axes[name] = image
         elif partial.rank.is_dynamic or any(d.is_dynamic for d in list(partial)[1:]):
             unknown.append(port)
         else:
             axes[name] = tuple(d.get_length() for d in list(partial)[1:])
     if unknown:
         stated = ", ".join(f"'{p.get_any_name()}' {p.get_partial_shape()}" for p in unknown)
-        example = " ".join(f"--shape '{p.get_any_name()}{_example_shape(p, config)}'" for p in unknown)
+        example = " ".join(f"--shape '{p.get_any_name()}{_example_shape(p)}'" for p in unknown)
         raise OpenAxesError(
             f"every axis but the batch must have one length: '{path}' leaves axes open in {stated}; "
             f"state them, for example with {example}"
@@ -247,7 +275,19 @@ def _static_axes(
     return axes
 
 
-def _check_shape(name: str, shape: tuple[int, ...], partial: ov.PartialShape, path: Path) -> None:
+def _stated_image(partial: ov.PartialShape, config: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Channels, height and width of an image input that leaves open only what the configuration states."""
+    side = config.get("image_size")
+    height, width = side if isinstance(side, list) and len(side) == 2 else (side, side)
+    if not (type(height) is int and type(width) is int) or partial.rank.is_dynamic or len(partial) != 4:
+        return None
+    axes = list(partial)[1:]
+    if axes[0].is_dynamic or not (axes[1].is_dynamic and axes[2].is_dynamic):
+        return None
+    return int(axes[0].get_length()), height, width
+
+
+def _check_shape(name: str, shape: tuple[int, ...], partial: ov.PartialShape, path: Path | str) -> None:
     given = f"'{name}' of '{path}' has shape {partial} and was given [{','.join(map(str, shape))}]"
     if not shape or shape[0] not in (1, -1) or min(shape[1:], default=1) < 1:
         raise InputError(f"a shape must state 1 or -1 for the batch and a length of at least 1 for every axis: {given}")
@@ -255,13 +295,11 @@ def _check_shape(name: str, shape: tuple[int, ...], partial: ov.PartialShape, pa
         raise InputError(f"a shape must keep the number of axes and those that are fixed: {given}")
 
 
-def _example_shape(port: ov.Output, config: Mapping[str, Any]) -> str:
+def _example_shape(port: ov.Output) -> str:
     partial = port.get_partial_shape()
     if partial.rank.is_dynamic:
         return "[1,3,224,224]"
-    size = config.get("image_size")
-    side = size if isinstance(size, int) else 224
-    usual = (1, 3, side, side) if len(partial) == 4 else (1, *[128] * (len(partial) - 1))
+    usual = (1, 3, 224, 224) if len(partial) == 4 else (1, *[128] * (len(partial) - 1))
     lengths = [u if d.is_dynamic else d.get_length() for d, u in zip(partial, usual, strict=True)]
     return f"[{','.join(map(str, [1, *lengths[1:]]))}]"
 
@@ -322,7 +360,7 @@ def _agree(given: np.ndarray, wanted: np.ndarray) -> bool:
     return bool(np.allclose(given, wanted, rtol=0.0, atol=_BATCH_TOLERANCE * scale, equal_nan=True))
 
 
-def _with_batch_of_one(model: ov.Model, axes: Mapping[str, tuple[int, ...]], path: Path) -> ov.Model:
+def _with_batch_of_one(model: ov.Model, axes: Mapping[str, tuple[int, ...]], path: Path | str) -> ov.Model:
     for port in model.inputs:
         partial = port.get_partial_shape()
         if partial.rank.is_static and partial[0].is_static and partial[0].get_length() != 1:

@@ -6,7 +6,7 @@ All functions change the given model in place; give them a clone, which shares i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import openvino as ov
@@ -15,47 +15,78 @@ from openvino.op import Constant
 from qnas_ov.core.errors import GraphError
 from qnas_ov.families import Architecture
 from qnas_ov.ir.channels import ChannelPlan, Cut
-from qnas_ov.ir.graph import constant_leaves, inside, is_constant_input, module_path
+from qnas_ov.ir.graph import constant_leaves, inside, is_constant_input, served_module
 
 
-def drop_blocks(model: ov.Model, blocks: Iterable[str]) -> None:
-    """Removes residual blocks, given by module path in network order: their output becomes their input.
+def drop_blocks(model: ov.Model, runs: Iterable[Sequence[str]]) -> None:
+    """Removes runs of consecutive residual blocks, given by module path: a run's output becomes its input.
+
+    Quantizers between blocks are seen through: who read a quantized output reads the quantized input, if there is one.
 
     Raises:
-        GraphError: If a block is not in the graph or does not map one tensor to one of the same shape.
+        GraphError: If a run is not in the graph or does not map one tensor to one of the same shape.
     """
     remaining = model.get_ordered_ops()
-    for block in reversed(list(blocks)):
-        entry, exits = _block_boundary(remaining, block)
-        for port in exits:
+    for run in runs:
+        if run:
+            _bridge(remaining, run)
+
+
+def _bridge(ops: list[ov.Node], run: Sequence[str]) -> None:
+    """Lets the readers of a run of blocks read what the run reads."""
+    entries, exits = _boundary(ops, run)
+    name = f"block '{run[0]}'" if len(run) == 1 else f"the blocks '{run[0]}' to '{run[-1]}'"
+    left = {_output_key(_unquantized(port.get_source_output())) for port in exits}
+    if len(left) != 1:
+        raise GraphError(f"{name} must leave the graph one output: it leaves {len(left)}")
+    shape = exits[0].get_partial_shape()
+    taken = {_output_key(_unquantized(o)): _unquantized(o) for o in entries if o.get_partial_shape() == shape}
+    if len(taken) != 1:
+        raise GraphError(f"{name} must take one tensor of shape {shape}: it takes {len(taken)}")
+    (entry,) = taken.values()
+    quantized = [o for o in entries if o.get_partial_shape() == shape and _is_quantizer(o.get_node())]
+    for port in exits:
+        quantizer = port.get_source_output().get_node()
+        if not _is_quantizer(quantizer):
             port.replace_source_output(entry)
+        elif quantized:
+            port.replace_source_output(quantized[0])
+        else:
+            quantizer.input(0).replace_source_output(entry)
 
 
-def _block_boundary(ops: list[ov.Node], block: str) -> tuple[ov.Output, list[ov.Input]]:
-    """The output that enters a block, and the inputs outside of it that read the block's output."""
-    members = [n for n in ops if inside(module_path(n.get_friendly_name()), block)]
+def _boundary(ops: list[ov.Node], run: Sequence[str]) -> tuple[list[ov.Output], list[ov.Input]]:
+    """The outputs that enter a run of blocks, and the inputs outside of it that read what it leaves."""
+    members = [n for n in ops if _lies_in(served_module(n), run)]
     names = {n.get_friendly_name() for n in members}
-    exits: list[ov.Input] = []
-    left: dict[tuple[str, int], ov.Output] = {}
     entries: dict[tuple[str, int], ov.Output] = {}
+    exits: list[ov.Input] = []
     for node in members:
         for output in node.outputs():
-            readers = [p for p in output.get_target_inputs() if p.get_node().get_friendly_name() not in names]
-            if readers:
-                left[(node.get_friendly_name(), output.get_index())] = output
-                exits += readers
+            exits += [p for p in output.get_target_inputs() if p.get_node().get_friendly_name() not in names]
         for port in node.inputs():
             source = port.get_source_output()
-            name = source.get_node().get_friendly_name()
-            if name not in names and not is_constant_input(port):
-                entries[(name, source.get_index())] = source
-    if len(left) != 1:
-        raise GraphError(f"block '{block}' must leave the graph one output: it leaves {len(left)}")
-    shape = next(iter(left.values())).get_partial_shape()
-    fitting = [o for o in entries.values() if o.get_partial_shape() == shape]
-    if len(fitting) != 1:
-        raise GraphError(f"block '{block}' must take one tensor of shape {shape}: it takes {len(fitting)}")
-    return fitting[0], exits
+            if source.get_node().get_friendly_name() not in names and not is_constant_input(port):
+                entries[_output_key(source)] = source
+    return list(entries.values()), exits
+
+
+def _lies_in(path: str | None, run: Sequence[str]) -> bool:
+    return path is not None and any(inside(path, block) for block in run)
+
+
+def _is_quantizer(node: ov.Node) -> bool:
+    return bool(node.get_type_name() == "FakeQuantize")
+
+
+def _unquantized(output: ov.Output) -> ov.Output:
+    """What a quantizer reads; any other output as it is."""
+    node = output.get_node()
+    return node.input_value(0) if _is_quantizer(node) else output
+
+
+def _output_key(output: ov.Output) -> tuple[str, int]:
+    return output.get_node().get_friendly_name(), output.get_index()
 
 
 def remove_quantizers(nodes: Mapping[str, ov.Node], names: Iterable[str]) -> None:

@@ -1,15 +1,17 @@
 """The spine of the package: the only room that wires stages together."""
 
+from qnas_ov.pipeline._models import list_models
+from qnas_ov.pipeline._module import ModuleSource
 from qnas_ov.pipeline._outputs import SearchResult, load_result
 from qnas_ov.pipeline._packages import PackageCheck, Packaged, run_package, verify_package
 from qnas_ov.pipeline._select import RULES, select_candidate
 from qnas_ov.pipeline._sensitivity import Sensitivity, run_sensitivity
-from qnas_ov.pipeline._setup import list_models
 from qnas_ov.pipeline._spine import run_search
 from qnas_ov.pipeline._training import run_training
 
 __all__ = [
     "RULES",
+    "ModuleSource",
     "PackageCheck",
     "Packaged",
     "SearchResult",

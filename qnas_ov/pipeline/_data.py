@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qnas_ov.core.errors import InputError, UnknownNameError
+from qnas_ov.families import DefaultData
 from qnas_ov.pipeline._loading import SPLIT_SEED, Loader
 from qnas_ov.pipeline._metric import check_metric, ignores_labels, pick_metric
 from qnas_ov.pipeline._source import Source
@@ -28,9 +29,10 @@ def load_task(source: Source, recipe: Recipe) -> tuple[Task, Recipe]:
     if recipe.data is not None and Path(recipe.data).suffix != ".npz":
         data = open_data(Path(recipe.data), text_columns=recipe.text_column, label_column=recipe.label_column)
         return Loader(source, recipe, data).load()
-    name = None if recipe.data is not None else recipe.dataset or source.dataset
-    if name is not None and name not in TASKS:
-        return Loader(source, recipe, _open_named(name, recipe)).load()
+    chosen = None if recipe.data is not None else _choose(source, recipe)
+    name = None if chosen is None else chosen.name
+    if chosen is not None and name not in TASKS:
+        return Loader(source, recipe, _open_named(chosen, recipe)).load()
     if recipe.text_column or recipe.label_column or recipe.truncate:
         raise InputError("--text-column, --label-column and --truncate are for tables of texts: leave them out")
     if name is not None:
@@ -40,7 +42,16 @@ def load_task(source: Source, recipe: Recipe) -> tuple[Task, Recipe]:
     return _judged(_load_arrays(source, recipe, Path(recipe.data)), source, recipe), recipe
 
 
-def _open_named(name: str, recipe: Recipe) -> DataSource:
+def _choose(source: Source, recipe: Recipe) -> DefaultData | None:
+    """The data set that is named, read as the model's own if it is that one; else the model's own."""
+    own = source.data
+    if recipe.dataset is None or (own is not None and own.name == recipe.dataset):
+        return own
+    return DefaultData(recipe.dataset)
+
+
+def _open_named(chosen: DefaultData, recipe: Recipe) -> DataSource:
+    name = chosen.name
     if "/" not in name:
         try:
             TASKS.get(name)
@@ -48,7 +59,14 @@ def _open_named(name: str, recipe: Recipe) -> DataSource:
             raise UnknownNameError(f"{error}, give an id of the hub (owner/name), or a path with --data") from error
     elif Path(name).exists():
         raise InputError(f"--dataset takes a name or an id of the hub, and '{name}' is a path: give it with --data")
-    return open_hub(name, text_columns=recipe.text_column, label_column=recipe.label_column)
+    return open_hub(
+        name,
+        text_columns=recipe.text_column,
+        label_column=recipe.label_column,
+        revision=chosen.revision,
+        split=chosen.split,
+        classes=chosen.classes,
+    )
 
 
 def _load_arrays(source: Source, recipe: Recipe, path: Path) -> Task:

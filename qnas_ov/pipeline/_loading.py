@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qnas_ov.core.errors import InputError, OpenAxesError
-from qnas_ov.families import MODELS, InputSpec
+from qnas_ov.families import InputSpec, read_json
+from qnas_ov.ir import IR_NAME
+from qnas_ov.pipeline._checkpoint import CheckpointSource
 from qnas_ov.pipeline._metric import ignores_labels, pick_metric
 from qnas_ov.pipeline._source import Source, SourceNetwork
 from qnas_ov.recipe import Recipe, parse_shapes
@@ -65,9 +65,13 @@ class Loader:
         self._source = source
         self._recipe = recipe
         self._data = data
-        self._folder = checkpoint_folder(recipe.model)
-        path = self._folder / "config.json"
-        self._config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if source.folder is None:
+            raise InputError(
+                f"'{data.name}' must be prepared as a checkpoint says, and '{source.name}' is a module without one: "
+                "give its inputs as an .npz, or save it as a Hugging Face folder"
+            )
+        self._folder = source.folder
+        self._config: dict[str, Any] = read_json(self._folder / "config.json") or {}
 
     def load(self) -> tuple[Task, Recipe]:
         """The task, and the recipe with the shape of the network.
@@ -115,9 +119,8 @@ class Loader:
     @property
     def _is_exported(self) -> bool:
         """Whether it is a checkpoint whose architecture is kept: an export takes seconds and leaves all axes open."""
-        raw = (self._folder / "config.json").is_file() and not (self._folder / "openvino_model.xml").is_file()
-        own = self._recipe.model not in MODELS and Path(self._recipe.model) == self._folder
-        return raw and own and getattr(self._source, "family", None) is None
+        exported = (self._folder / IR_NAME).is_file()
+        return isinstance(self._source, CheckpointSource) and self._source.family is None and not exported
 
     def _load_images(self) -> tuple[Task, Recipe]:
         if self._recipe.truncate:
@@ -277,14 +280,6 @@ class Loader:
         told = ", ".join(f"{count} for {split}" for split, count in counts.items())
         kept = f"; {training} are kept for training" if training else ""
         return f"Of {total} samples in {self._data.name}: {told}{kept}."
-
-
-def checkpoint_folder(model: str) -> Path:
-    """Where the files of a network's processor and tokenizer lie: in its folder, or beside its file."""
-    if model in MODELS:
-        return MODELS.get(model).folder
-    path = Path(model)
-    return path if path.is_dir() else path.parent
 
 
 def _stated_names(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from qnas_ov.ir import FLOAT, INT8, PrecisionUnit, save_ir
 from qnas_ov.measure import LatencyDifference
 from qnas_ov.pipeline._evaluate import Scorer, Scores
 from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
+from qnas_ov.pipeline._source import Source
 from qnas_ov.report import render_sensitivity
 from qnas_ov.tasks import Split
 
@@ -118,6 +119,7 @@ def run_sensitivity(
     latency: bool = True,
     progress: Progress | None = None,
     origin: str = "the settings",
+    source: Source | None = None,
 ) -> Sensitivity:
     """Measures every precision unit alone, and finds the units to ignore for a limit.
 
@@ -130,6 +132,7 @@ def run_sensitivity(
         latency: Whether to measure what INT8 saves.
         progress: Where to tell what happens.
         origin: What the settings are called in an error.
+        source: The network, where `model` cannot be found by its name: a module given from Python.
 
     Raises:
         QnasError: If the input does not fit, or no policy keeps the limit.
@@ -137,7 +140,7 @@ def run_sensitivity(
     progress = progress or Silent()
     if out is not None and out.exists():
         raise InputError(f"--out '{out}' must not exist yet: choose a new folder")
-    setup = resolve(given, origin=origin)
+    setup = resolve(given, origin=origin, source=source, progress=progress)
     network = prepare_network(setup, progress)
     try:
         result, model = _measure(setup, network, progress, samples=samples, latency=latency)

@@ -11,13 +11,15 @@ import numpy as np
 import platformdirs
 
 from qnas_ov.core.errors import InputError
-from qnas_ov.core.progress import Progress
+from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Objective, resolve_objectives
 from qnas_ov.families import MODELS
 from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, load_or_build_bank
 from qnas_ov.measure import check_device, inference_precisions, multiplies_int8_exactly
 from qnas_ov.pipeline._data import load_task
-from qnas_ov.pipeline._source import Source, SourceNetwork, find_source, is_path
+from qnas_ov.pipeline._models import check_revision, find_source, is_path, model_defaults
+from qnas_ov.pipeline._module import MODULE_PREFIX
+from qnas_ov.pipeline._source import Source, SourceNetwork
 from qnas_ov.recipe import Recipe, build_recipe, parse_shapes
 from qnas_ov.tasks import Task
 
@@ -46,18 +48,26 @@ class Setup:
     baseline_precisions: tuple[str, ...]
 
 
-def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
-    """Resolves explicit settings over the model's defaults and checks all of them.
+def resolve(
+    given: Mapping[str, Any],
+    *,
+    origin: str = "the settings",
+    source: Source | None = None,
+    progress: Progress | None = None,
+) -> Setup:
+    """Resolves explicit settings over the model's defaults and checks all of them; fetches the model if need be.
+
+    Args:
+        given: The settings.
+        origin: What they are called in an error.
+        source: The network that `model` names, where it cannot be found by name: a module given from Python.
+        progress: Where to tell that something is fetched.
 
     Raises:
         QnasError: If something does not exist or does not fit.
     """
-    if isinstance(given.get("model"), str):
-        source = find_source(given["model"])
-        recipe = build_recipe(_with_defaults(given, source.defaults), origin=origin)
-    else:
-        recipe = build_recipe(given, origin=origin)
-        source = find_source(recipe.model)
+    recipe = build_recipe(_with_defaults(given, model_defaults(given.get("model"))), origin=origin)
+    source = source or find_source(recipe)
     device = check_device(recipe.device)
     available = inference_precisions(device)
     if recipe.inference_precision not in ("auto", *available):
@@ -66,8 +76,10 @@ def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
             f"choose auto or {' or '.join(available)}"
         )
     precisions = available if recipe.inference_precision == "auto" else (recipe.inference_precision,)
+    commit = source.fetch(progress or Silent())
+    check_revision(recipe, commit)
     task, recipe = load_task(source, recipe)
-    recipe = canonical_recipe(recipe)
+    recipe = canonical_recipe(recipe).model_copy(update={"revision": commit})
     if recipe.data is None:
         recipe = recipe.model_copy(update={"dataset": task.name})
     if not task.metric.labelled and "objectives" not in given:
@@ -79,7 +91,7 @@ def resolve(given: Mapping[str, Any], *, origin: str = "the settings") -> Setup:
 def canonical_recipe(recipe: Recipe) -> Recipe:
     """The recipe with the device as OpenVINO spells it and paths that hold in every folder."""
     update: dict[str, Any] = {"device": recipe.device.upper()}
-    if is_path(recipe.model) and recipe.model not in MODELS:
+    if recipe.model not in MODELS and not recipe.model.startswith(MODULE_PREFIX) and is_path(recipe.model):
         update["model"] = str(Path(recipe.model).resolve())
     if recipe.data is not None:
         update["data"] = str(Path(recipe.data).resolve())
@@ -114,6 +126,8 @@ class Network:
 def prepare_network(setup: Setup, progress: Progress) -> Network:
     """Loads the network as IR, and collects NNCF's statistics once (or takes them from the cache)."""
     recipe = setup.recipe
+    if setup.source.order_channels(setup.task.calibration.inputs):
+        progress.say("heads, neurons and channels are in order of their importance for the calibration samples")
     source = setup.source.open(parse_shapes(recipe.shape))
     progress.say(f"{setup.source.name} is in OpenVINO IR")
     samples = calibration_samples(setup.task)
@@ -142,16 +156,13 @@ def describe_limits(network: Network) -> list[str]:
     """What was done otherwise than one might expect, each in a sentence."""
     found, searched = len(network.bank.units), len(network.builder.units)
     notes = {
-        "The network has no known elastic dimensions: only its INT8/float policy is searched.": not (
-            network.source.elastic.knobs()
-        ),
         f"{found} precision units are merged by block into {searched}.": found != searched,
         "The graph works for a batch of 1 only: samples are judged one at a time.": network.source.batch_size == 1,
         "This CPU has neither VNNI nor AMX: INT8 weights use half their range, so that no sum overflows.": (
             network.scheme.half_range
         ),
     }
-    return [note for note, holds in notes.items() if holds]
+    return [*network.source.notes, *(note for note, holds in notes.items() if holds)]
 
 
 def check_size_limit(setup: Setup, network: Network) -> None:
@@ -183,11 +194,3 @@ def calibration_samples(task: Task) -> tuple[Sample, ...]:
 def bank_cache() -> Path:
     """Folder in the user's cache where banks are kept."""
     return Path(platformdirs.user_cache_dir("qnas-ov")) / "banks"
-
-
-def list_models() -> list[dict[str, str]]:
-    """The registered models, as rows of a table."""
-    entries = [MODELS.get(name) for name in MODELS]
-    return [
-        {"name": e.name, "family": e.family, "task": e.task, "license": e.license, "source": e.source} for e in entries
-    ]

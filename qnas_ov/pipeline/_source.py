@@ -1,23 +1,26 @@
-"""Where a network comes from: a registered model with elastic dimensions, or the user's own file or folder."""
+"""What a search needs of a network, wherever it comes from, and the data that it is measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import openvino as ov
 
-from qnas_ov.core.errors import InputError, UnknownNameError
-from qnas_ov.families import FAMILIES, MODELS, Architecture, Elastic, InputSpec, ModelEntry
-from qnas_ov.ir import OpenedNetwork, export_supernet, open_network
+from qnas_ov.core.progress import Progress
+from qnas_ov.families import Architecture, DefaultData, Elastic, InputSpec
+from qnas_ov.ir import OpenedNetwork
 
 NO_ELASTIC = Elastic((), ())
 """Of a network that is searched for its policy only."""
 
-_BATCH = 64
+POLICY_ONLY = "The network has no known elastic dimensions: only its INT8/float policy is searched."
+
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class SourceNetwork:
     """A network as it is before anything is searched.
 
     Attributes:
-        model: Its FP32 IR.
+        export: Gives its FP32 IR; called once, when that is needed.
         elastic: Its elastic dimensions, perhaps none.
         inputs: Its inputs.
         num_classes: Classes that its first output scores, or None.
@@ -33,9 +36,10 @@ class SourceNetwork:
         transformer: Whether NNCF's scheme for transformers fits it.
         batch_size: Most samples that one inference can take.
         preprocessor: What `preprocessor_config.json` of a package holds, or None.
+        notes: What a user should know of how it was loaded, each in a sentence.
     """
 
-    model: ov.Model
+    export: Callable[[], ov.Model]
     elastic: Elastic
     inputs: tuple[InputSpec, ...]
     num_classes: int | None
@@ -43,6 +47,12 @@ class SourceNetwork:
     transformer: bool
     batch_size: int
     preprocessor: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+    @cached_property
+    def model(self) -> ov.Model:
+        """Its FP32 IR."""
+        return self.export()
 
     @property
     def shapes(self) -> dict[str, list[int]]:
@@ -50,142 +60,68 @@ class SourceNetwork:
         return {i.name: [1, *i.shape] for i in self.inputs}
 
 
+def fixed_network(opened: OpenedNetwork, notes: tuple[str, ...]) -> SourceNetwork:
+    """A network whose architecture is given."""
+    return SourceNetwork(
+        export=lambda: opened.model,
+        elastic=NO_ELASTIC,
+        inputs=opened.inputs,
+        num_classes=opened.num_classes,
+        labels=opened.labels,
+        transformer=opened.transformer,
+        batch_size=BATCH if opened.dynamic_batch else 1,
+        preprocessor=opened.preprocessor,
+        notes=notes,
+    )
+
+
 class Source(Protocol):
     """A network that can be searched, before it is loaded."""
 
-    name: str
-    origin: str
-    license: str
-
     @property
-    def defaults(self) -> Mapping[str, Any]:
-        """Settings that differ from the recipe's own defaults."""
+    def name(self) -> str:
+        """What it is called."""
         ...
 
     @property
-    def dataset(self) -> str | None:
-        """Name of its own data set, if it has one."""
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        ...
+
+    @property
+    def license(self) -> str:
+        """Licence of its weights (SPDX), or "unknown"."""
+        ...
+
+    @property
+    def data(self) -> DefaultData | None:
+        """Its own data set, if it has one."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files of its processor or tokenizer lie, if anywhere; they may have to be fetched first."""
+        ...
+
+    def fetch(self, progress: Progress) -> str | None:
+        """Makes its files available; returns the commit that they are of, None if they are not from the hub."""
         ...
 
     def open(self, shapes: Mapping[str, tuple[int, ...]]) -> SourceNetwork:
         """Loads it; a second call gives the same network."""
         ...
 
+    def order_channels(self, inputs: Mapping[str, np.ndarray]) -> bool:
+        """Puts the channels of elastic dimensions in order of importance, if their order does not count already.
+
+        Args:
+            inputs: Samples by input name.
+
+        Returns:
+            Whether it did: then what `open` gives is another network, of the same outputs.
+        """
+        ...
+
     def package_config(self, architecture: Architecture) -> tuple[dict[str, Any] | None, str | None]:
         """Content of a package's `config.json`, if it has one, and a note for its manifest."""
         ...
-
-
-class RegisteredSource:
-    """A model of the registry: an elastic supernet."""
-
-    def __init__(self, entry: ModelEntry) -> None:
-        self.name, self.origin, self.license = entry.name, entry.source, entry.license
-        self._entry = entry
-        self._family = FAMILIES.get(entry.family)
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        """Settings that differ from the recipe's own defaults."""
-        return self._entry.defaults
-
-    @property
-    def dataset(self) -> str | None:
-        """Name of its own data set."""
-        return self._entry.task
-
-    @cached_property
-    def _supernet(self) -> Any:
-        return self._family.load(self._entry.folder)
-
-    @cached_property
-    def _network(self) -> SourceNetwork:
-        supernet = self._supernet
-        model = export_supernet(supernet)
-        return SourceNetwork(
-            model=model,
-            elastic=supernet.elastic,
-            inputs=supernet.inputs,
-            num_classes=int(model.output(0).get_partial_shape()[-1].get_length()),
-            labels=(),
-            transformer=supernet.transformer,
-            batch_size=_BATCH,
-            preprocessor=supernet.preprocessor,
-        )
-
-    def open(self, shapes: Mapping[str, tuple[int, ...]]) -> SourceNetwork:
-        """Loads the supernet and exports it.
-
-        Raises:
-            InputError: If shapes are given: a supernet has its own.
-        """
-        if shapes:
-            raise InputError(f"--shape is for networks with dynamic axes: '{self.name}' has none; leave it out")
-        return self._network
-
-    def package_config(self, architecture: Architecture) -> tuple[dict[str, Any] | None, str | None]:
-        """The configuration of a subnetwork, and a note where its class cannot express it."""
-        return self._family.subnetwork_config(self._supernet.config, architecture)
-
-
-class FileSource:
-    """The user's own network: an OpenVINO IR, an ONNX file, or a Hugging Face folder. Only its policy is searched."""
-
-    dataset = None
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem if path.suffix else path.name
-        self.origin, self.license = f"file {path.name}", "that of the file"
-        self._path = path
-        self._opened: tuple[Mapping[str, tuple[int, ...]], OpenedNetwork] | None = None
-
-    @property
-    def defaults(self) -> Mapping[str, Any]:
-        """None: the recipe's own defaults fit."""
-        return {}
-
-    def open(self, shapes: Mapping[str, tuple[int, ...]]) -> SourceNetwork:
-        """Reads the file.
-
-        Raises:
-            InputError: If it is damaged, foreign, quantized, or has dynamic axes that `shapes` leaves open.
-        """
-        if self._opened is None or self._opened[0] != shapes:
-            self._opened = (dict(shapes), open_network(self._path, shapes))
-        opened = self._opened[1]
-        return SourceNetwork(
-            model=opened.model,
-            elastic=NO_ELASTIC,
-            inputs=opened.inputs,
-            num_classes=opened.num_classes,
-            labels=opened.labels,
-            transformer=opened.transformer,
-            batch_size=_BATCH if opened.dynamic_batch else 1,
-            preprocessor=opened.preprocessor,
-        )
-
-    def package_config(self, architecture: Architecture) -> tuple[dict[str, Any] | None, str | None]:
-        """The configuration of a Hugging Face folder; files have none."""
-        return (None if self._opened is None else self._opened[1].config), None
-
-
-def find_source(model: str) -> Source:
-    """The source of that name or path.
-
-    Raises:
-        UnknownNameError: If it is neither a registered model nor a path.
-    """
-    if model in MODELS:
-        return RegisteredSource(MODELS.get(model))
-    if is_path(model):
-        return FileSource(Path(model))
-    try:
-        MODELS.get(model)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{error}, or give a path: an .xml, an .onnx or a Hugging Face folder") from error
-    raise AssertionError("a registered model is found above")
-
-
-def is_path(model: str) -> bool:
-    """Whether `--model` names a file or folder rather than a registered model."""
-    return Path(model).suffix in (".xml", ".onnx") or "/" in model or Path(model).exists()

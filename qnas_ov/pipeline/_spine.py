@@ -16,6 +16,7 @@ from qnas_ov.pipeline._evaluate import Evaluator, Recorder
 from qnas_ov.pipeline._outputs import SearchResult, check_same_inputs, check_same_machine, load_result, write_run
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
+from qnas_ov.pipeline._source import Source
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._verify import Verified, Verifier
 from qnas_ov.predict import FeatureMap
@@ -31,6 +32,7 @@ def run_search(
     resume: bool = False,
     progress: Progress | None = None,
     origin: str = "the settings",
+    source: Source | None = None,
 ) -> SearchResult:
     """Searches, verifies and packages.
 
@@ -40,21 +42,25 @@ def run_search(
         resume: Continue the run that `out` holds; nothing is measured twice.
         progress: Where to tell what happens.
         origin: What the settings are called in an error.
+        source: The network, where `model` cannot be found by its name: a module given from Python.
 
     Raises:
         QnasError: If the input does not fit, or no candidate meets the constraints.
     """
     progress = progress or Silent()
     try:
-        return _run_search(given, out=out, resume=resume, progress=progress, origin=origin)
+        return _run_search(given, out=out, resume=resume, progress=progress, origin=origin, source=source)
     finally:
         progress.end()
 
 
-def _run_search(given: Mapping[str, Any], *, out: Path, resume: bool, progress: Progress, origin: str) -> SearchResult:
+def _run_search(
+    given: Mapping[str, Any], *, out: Path, resume: bool, progress: Progress, origin: str, source: Source | None
+) -> SearchResult:
     stored = stored_recipe(out)
     check_resumable(out, stored, given, resume=resume)
-    setup = resolve(given if stored is None else stored.model_dump(), origin=origin)
+    settings = given if stored is None else stored.model_dump()
+    setup = resolve(settings, origin=origin, source=source, progress=progress)
     network = prepare_network(setup, progress)
     check_size_limit(setup, network)
     machine = describe_machine(setup.recipe.device)

@@ -184,11 +184,13 @@ class Verifier:
                 inference_precision=finalist.inference_precision,
                 shapes=self._network.source.shapes,
             )
-            units = {u.key: u for u in self._network.builder.units}
+            builder = self._network.builder
+            units = {u.key: u for u in builder.units}
             for key, wanted in finalist.candidate.policy.items():
-                realised[key] = found.of(units[key].deciding)
+                operations = builder.deciding(units[key], finalist.candidate.architecture)
+                realised[key] = found.of(operations)
                 if realised[key] != (INT8 if wanted == INT8 else finalist.inference_precision):
-                    fallbacks[key] = found.explain(units[key].deciding)
+                    fallbacks[key] = found.explain(operations)
         return {"realised": realised, "fallbacks": fallbacks}
 
     def _time(self, finalist: Finalist, number: int) -> Evaluation:

@@ -1,7 +1,7 @@
 """Makes a supernet behave as a subnetwork without copying weights: masked consumers, skipped blocks.
 
 The channels of a group have no other reader than its consumers, so zeroing the consumer's input is exactly equal to
-slicing the channels away.
+slicing the channels away. A LayerNorm in between works across channels: it is computed over the kept ones alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from qnas_ov.families import Architecture, ChannelGroup, Supernet
 
@@ -26,6 +27,9 @@ class ElasticControl:
         for group in self._elastic.widths:
             for path in group.consumers:
                 modules[path].register_forward_pre_hook(self._mask_hook(group))
+            for path in group.norms:
+                if isinstance(modules[path], torch.nn.LayerNorm):
+                    self._make_narrow(group, modules[path])
         for depth in self._elastic.depths:
             for path in depth.blocks:
                 self._make_skippable(path, modules[path])
@@ -39,6 +43,21 @@ class ElasticControl:
             return (args[0] * mask.to(args[0]).view(shape), *args[1:])
 
         return hook
+
+    def _make_narrow(self, group: ChannelGroup, norm: Any) -> None:
+        run = norm.forward
+
+        def forward(hidden: torch.Tensor) -> torch.Tensor:
+            mask = self._masks.get(group.knob)
+            if mask is None:
+                return run(hidden)
+            kept = int(mask.sum())
+            weight = None if norm.weight is None else norm.weight[:kept]
+            bias = None if norm.bias is None else norm.bias[:kept]
+            narrow = functional.layer_norm(hidden[..., :kept], (kept,), weight, bias, norm.eps)
+            return functional.pad(narrow, (0, hidden.shape[-1] - kept))
+
+        norm.forward = forward
 
     def _make_skippable(self, path: str, block: torch.nn.Module) -> None:
         run = block.forward

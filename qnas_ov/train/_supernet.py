@@ -77,9 +77,8 @@ def augment_images(images: torch.Tensor, generator: torch.Generator) -> torch.Te
 
 def evaluate_top1(supernet: Supernet, split: Split) -> float:
     """Share of `split` that the network, as it is set now, classifies right."""
-    name = supernet.inputs[0].name
     with torch.inference_mode():
-        logits = supernet.model(**{name: torch.from_numpy(split.inputs[name])}).logits
+        logits = supernet({spec.name: torch.from_numpy(split.inputs[spec.name]) for spec in supernet.inputs})
     return float((logits.argmax(1).numpy() == split.labels).mean())
 
 
@@ -139,7 +138,7 @@ def _run_cycle(
             soft_weight = settings.distillation * (min(1.0, 3 * step / steps) if ramp else 1.0)
             optimizer.zero_grad(set_to_none=True)
             control.reset()
-            logits = model(**inputs).logits
+            logits = supernet(inputs)
             loss = functional.cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
             loss.backward()
             teacher = logits.detach().softmax(1)
@@ -147,7 +146,7 @@ def _run_cycle(
             students: list[Architecture] = [{k: int(v) for k, v in values.items()} for values in sampled]
             for architecture in (supernet.elastic.smallest(), *students):
                 control.set(architecture)
-                student = model(**inputs).logits
+                student = supernet(inputs)
                 hard = functional.cross_entropy(student, targets, label_smoothing=settings.label_smoothing)
                 soft = functional.kl_div(student.log_softmax(1), teacher, reduction="batchmean")
                 (soft_weight * soft + (1 - soft_weight) * hard).backward()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -183,17 +184,24 @@ def test_the_number_of_inner_evaluations_is_kept() -> None:
     assert 380 <= sum(seen) <= 420
 
 
-def test_an_exhausted_space_ends_the_search() -> None:
-    small = Space([Knob("a", KnobKind.WIDTH, (1, 2)), Knob("b", KnobKind.WIDTH, (1, 2))])
-    tiny = SearchProblem(small, OBJECTIVES[:2], (), lambda g: {"macs": g.sum(1)}, lambda g: small.one_hot(g))
+@pytest.mark.parametrize("num_knobs", [2, 3])
+def test_an_exhausted_space_ends_the_search(num_knobs: int) -> None:
+    """With three knobs LINAS has measured enough to fit predictors when nothing is left."""
+    small = Space([Knob(name, KnobKind.WIDTH, (1, 2)) for name in "abc"[:num_knobs]])
+
+    def features(genotypes: np.ndarray) -> np.ndarray:
+        assert genotypes.ndim == 2
+        return small.one_hot(genotypes)
+
+    tiny = SearchProblem(small, OBJECTIVES[:2], (), lambda g: {"macs": g.sum(1)}, features)
     for name in ALGORITHMS:
         algorithm = make_algorithm(name, tiny, seed=0, population=4, inner_evaluations=100)
         asked: list[Genotype] = []
-        for _ in range(6):
+        for _ in range(8):
             batch = algorithm.ask(3)
             algorithm.tell([Result(g, {"accuracy": g[0] + 0.1 * g[1], "latency_ms": 1.0 + sum(g)}) for g in batch])
             asked += batch
-        assert sorted(asked) == [(0, 0), (0, 1), (1, 0), (1, 1)], name
+        assert sorted(asked) == sorted(itertools.product((0, 1), repeat=num_knobs)), name
 
 
 def test_an_unknown_algorithm_lists_the_known_ones() -> None:

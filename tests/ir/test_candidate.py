@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import SCHEME, quantize_afresh
 
-from qnas_ov.families import Supernet
+from qnas_ov.families import Supernet, extract_subnetwork
 from qnas_ov.ir import FLOAT, INT8, Bank, CandidateBuilder, count_macs, export_supernet, load_or_build_bank, save_ir
 from qnas_ov.ir.graph import nodes_by_name
 from qnas_ov.measure import realised_precisions
@@ -50,7 +50,7 @@ def test_sliced_ir_equals_masked_torch(tiny_supernet: Supernet, tiny_builder: Ca
 
 
 def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: Task, session_cache: Path, rng) -> None:
-    """The same on trained weights, and INT8 candidates stay close to their own float network."""
+    """Also plain networks, on trained weights; and INT8 candidates stay close to their own float network."""
     supernet = copy.deepcopy(digits_supernet)
     bank = load_or_build_bank(
         export_supernet(supernet), calibration_samples(digits), SCHEME, cache=session_cache / "qnas-ov/banks"
@@ -62,6 +62,9 @@ def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: T
         candidate = builder.candidate(genotype)
         with control.subnetwork(candidate.architecture), torch.no_grad():
             expected = supernet.model(pixel_values=torch.from_numpy(images)).logits.numpy()
+        plain = extract_subnetwork(digits_supernet, candidate.architecture)
+        with torch.no_grad():
+            assert np.abs(plain(pixel_values=torch.from_numpy(images)).logits.numpy() - expected).max() <= 1e-4
         assert np.abs(infer(builder.build_float(candidate.architecture), images) - expected).max() <= 1e-4
         mixed = infer(builder.build(candidate), images)
         assert (mixed.argmax(1) == expected.argmax(1)).mean() >= 0.93

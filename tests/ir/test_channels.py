@@ -36,9 +36,9 @@ def test_channels_that_reach_a_norm_are_refused(tiny_bank: Bank, tiny_supernet: 
 
 def test_a_block_must_map_one_tensor_to_one(tiny_bank: Bank) -> None:
     with pytest.raises(GraphError, match="must leave the graph one output"):
-        drop_blocks(tiny_bank.int8.clone(), ["vit.encoder.layer.0.attention.attention.nothing"])
+        drop_blocks(tiny_bank.int8.clone(), [["vit.encoder.layer.0.attention.attention.nothing"]])
     with pytest.raises(GraphError, match="must take one tensor"):
-        drop_blocks(tiny_bank.int8.clone(), ["vit.encoder.layer.0.intermediate"])
+        drop_blocks(tiny_bank.int8.clone(), [["vit.encoder.layer.0.intermediate"]])
 
 
 def test_depth_choices_must_end_with_all_blocks() -> None:

@@ -450,8 +450,10 @@ def test_dynamic_axes_are_named_with_an_example(shape: list[int] | None, example
     assert example in text
 
 
-def test_the_example_of_a_folder_has_its_image_size(folders: Path) -> None:
-    assert "--shape 'pixel_values[1,3,8,8]'" in refused(folders / "vit")
+def test_the_image_size_of_a_folder_needs_no_shape(checkpoint: Path) -> None:
+    assert open_network(checkpoint).inputs == (InputSpec("pixel_values", (3, 8, 8), "float32"),)
+    change_config(checkpoint, image_size=[8, 8])
+    assert open_network(checkpoint).inputs[0].shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize(
@@ -576,7 +578,9 @@ def test_a_pickle_is_refused(checkpoint: Path) -> None:
 def test_code_of_a_folder_is_never_run(checkpoint: Path) -> None:
     change_config(checkpoint, model_type="special", auto_map={"AutoConfig": "code.Config"})
     (checkpoint / "code.py").write_text("raise SystemExit('it ran')")
-    assert "code of its own" in refused(checkpoint)
+    assert "code of its own (auto_map), which is not run: read it, then allow it with --trust-remote-code" in refused(
+        checkpoint
+    )
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY_VIT
 from safetensors.torch import save_file
 
-from qnas_ov.families import MODELS, ModelEntry, Supernet
+from qnas_ov.families import MODELS, DefaultData, ModelEntry, Supernet, Weights
 from qnas_ov.pipeline import SearchResult, run_search
 
 QUICK = {
@@ -28,7 +28,11 @@ def tiny_model(tiny_supernet: Supernet, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("tiny-model")
     (folder / "config.json").write_text(json.dumps(TINY_VIT))
     save_file({k: v.contiguous() for k, v in tiny_supernet.model.state_dict().items()}, folder / "model.safetensors")
-    MODELS.add("tiny-vit", ModelEntry("tiny-vit", "vit", folder, "made by the tests", "Apache-2.0", "digits"))
+    weights = Weights(license="Apache-2.0", size_bytes=1, folder=folder)
+    entry = ModelEntry(
+        "tiny-vit", "vit", "image classification", weights, DefaultData("digits"), 1, "made by the tests"
+    )
+    MODELS.add("tiny-vit", entry)
     yield "tiny-vit"
     del MODELS._entries["tiny-vit"]
 
