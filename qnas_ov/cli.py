@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 import time
@@ -178,6 +179,13 @@ def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: b
             click.echo(f"report: {out / 'sensitivity.html'}")
 
 
+def _parse_size(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([1-9][0-9]*)x([1-9][0-9]*)", value or "1x1")
+    if match is None:
+        raise click.BadParameter(f"'{value}' is not HEIGHTxWIDTH, for instance 480x640")
+    return None if value is None else (int(match[1]), int(match[2]))
+
+
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
@@ -194,19 +202,44 @@ def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: b
     type=click.Choice(["ovms", "triton", "kserve", "optimum", "ir"]),
     help="OpenVINO Model Server, Triton, MLServer (KServe v2), optimum-intel, or the bare IR.",
 )
-@click.option("--static/--dynamic", default=False, help="One sample per inference, or any number.  [default: dynamic]")
+@click.option(
+    "--embed-preprocessing/--no-embed-preprocessing",
+    "embed",
+    default=None,
+    help="Whether the network takes images as bytes, or text, instead of tensors.  [default: for ovms, triton (images "
+    "only) and kserve, where the candidate has an image processor or a tokenizer]",
+)
+@click.option("--image-size", callback=_parse_size, help="HEIGHTxWIDTH of all images; any size if left out.")
+@click.option("--color", type=click.Choice(["rgb", "bgr"]), default="rgb", help="Of the images.  [default: rgb]")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples per inference; any number if left out.")
+@click.option("--static", is_flag=True, help="The same as --batch 1.")
 @click.option("--name", help="Name of the model on the server; the network's own if left out.")
 @click.option("--samples/--no-samples", default=True, help="Whether 64 test samples come along for `verify`.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder.  [default: RUN/packages/CANDIDATE-FORMAT]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def package(run: Path, as_json: bool, **options: Any) -> None:
+def package(
+    run: Path,
+    embed: bool | None,
+    image_size: tuple[int, int] | None,
+    color: str,
+    batch: int | None,
+    static: bool,
+    samples: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Package a candidate of the finished RUN for a server.
 
-    Example: qnas-ov package runs/digits --select fastest --max-drop 0.01 --format ovms
+    Example: qnas-ov package runs/digits --select fastest --max-drop 0.01 --format ovms --batch 1
     """
-    from qnas_ov.pipeline import run_package
+    from qnas_ov.pipeline import InputSettings, run_package
 
-    result = run_package(run, **options)
+    if static and batch not in (None, 1):
+        raise click.UsageError("--static is --batch 1: leave one of them out")
+    inputs = InputSettings(
+        embed=embed, image_size=image_size, color=color, batch=1 if static else batch, samples=samples
+    )
+    result = run_package(run, inputs=inputs, **options)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:

@@ -197,6 +197,7 @@ def print_package(package: Packaged) -> None:
     for line in (
         f"{package.candidate}: {', '.join(numbers)}, as measured under {package.inference_precision}",
         f"package: {package.folder} ({package.format}, model '{package.name}', {batch})",
+        f"it takes {', '.join(package.inputs)}",
         f"manifest: sha256 {package.manifest_sha256}",
         *(f"note: {note}" for note in package.notes),
     ):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import shutil
@@ -48,18 +50,23 @@ def write_json(path: Path, value: Any) -> None:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yields a temporary folder that becomes `target` if the block succeeds, and vanishes if it fails.
 
+    What a killed process left is removed when the same target is written again; until then it is a hidden folder.
+
     Raises:
         RunFolderError: If something cannot be written, for instance because the disk is full.
     """
-    part = None
+    part, lock = None, None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
         part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        lock = _lock(part)
         yield part
         part.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
-        os.replace(part, target)
+            _replace(target, part)
+        else:
+            os.replace(part, target)
     except OSError as error:
         raise RunFolderError(
             f"cannot write '{target}': {error.strerror or error}; make room or choose another place"
@@ -67,3 +74,36 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _replace(target: Path, part: Path) -> None:
+    """Puts `part` where another folder is, of which nothing half-deleted is ever seen."""
+    old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+    os.replace(target, old)
+    try:
+        os.replace(part, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _lock(folder: Path) -> int | None:
+    """Locks a folder until the descriptor is closed or the process ends; None if another process has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes temporary folders of `target` that no process works on."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}-????????"):
+        if left.is_dir() and (lock := _lock(left)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)

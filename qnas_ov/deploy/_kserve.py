@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qnas_ov.core.errors import PackageError
-from qnas_ov.core.files import write_json
+from qnas_ov.core.files import write_json, write_text
 from qnas_ov.deploy._networks import Tensor
 from qnas_ov.deploy._served import Served
 
 SETTINGS = "model-settings.json"
+REQUIREMENTS = Path(__file__).with_name("mlserver_requirements.txt")
+"""What a server needs beside OpenVINO."""
 
 # Data types of the v2 protocol.
 _TYPES = {
@@ -28,11 +30,12 @@ _TYPES = {
     "f16": "FP16",
     "f32": "FP32",
     "f64": "FP64",
+    "string": "BYTES",
 }
 
 
 def write_kserve(folder: Path, served: Served) -> None:
-    """Writes MLServer's settings, and the runtime that they name: the server needs no qnas-ov.
+    """Writes MLServer's settings, the runtime that they name, and what to install: the server needs no qnas-ov.
 
     Raises:
         PackageError: If the protocol has no such type.
@@ -40,6 +43,10 @@ def write_kserve(folder: Path, served: Served) -> None:
     model = folder / served.name
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": served.inference_precision}
     shutil.copyfile(Path(__file__).with_name("mlserver_runtime.py"), model / "openvino_runtime.py")
+    openvino = [f"openvino>={served.minimum_openvino}"]
+    if any(t.dtype == "string" for t in served.tensors.inputs):
+        openvino.append(f"openvino-tokenizers>={served.minimum_openvino}")
+    write_text(model / "requirements.txt", REQUIREMENTS.read_text(encoding="utf-8") + "\n".join(openvino) + "\n")
     settings = {
         "name": served.name,
         "implementation": "openvino_runtime.OpenVINORuntime",

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qnas_ov.core.errors import InputError, PackageError, unknown_name
 from qnas_ov.core.files import atomic_folder, write_json, write_text
+from qnas_ov.deploy._companions import COMPANIONS, PREPROCESSOR
+from qnas_ov.deploy._inputs import InputSettings, Prepared, ReadSteps, Rescore, Takes, prepare_network
 from qnas_ov.deploy._kserve import write_kserve
 from qnas_ov.deploy._manifest import MANIFEST, digest_files, read_manifest
-from qnas_ov.deploy._networks import place_network, read_tensors
+from qnas_ov.deploy._networks import read_tensors, save_network
 from qnas_ov.deploy._ovms import check_ovms, write_ovms
-from qnas_ov.deploy._samples import SAMPLES
+from qnas_ov.deploy._samples import SAMPLES, write_samples
 from qnas_ov.deploy._served import LABELS, Served, check_name, name_from
 from qnas_ov.deploy._triton import NO_F32, check_triton, write_triton
 
-_CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
+_CONFIG, _NETWORK, _TOKENIZER = "config.json", "openvino_model.xml", "openvino_tokenizer.xml"
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,31 @@ class _Layout:
     Attributes:
         model: Where the .xml lies.
         labels: Where the labels lie.
+        takes: What clients can send instead of tensors.
         write: Writes the server's configuration; the IR and the labels are there.
         check: Raises if a server would refuse the folder.
     """
 
     model: str
     labels: str = LABELS
+    takes: Takes = field(default_factory=Takes)
     write: Callable[[Path, Served], None] = lambda folder, served: None
     check: Callable[[Path], None] = lambda folder: None
 
 
+_BOTH = Takes(able=("image", "text"), by_default=("image", "text"))
 _LAYOUTS = {
-    "ovms": _Layout("{name}/1/model.xml", write=write_ovms, check=check_ovms),
-    "triton": _Layout("{name}/1/model.xml", labels=f"{{name}}/{LABELS}", write=write_triton, check=check_triton),
-    "kserve": _Layout("{name}/model.xml", labels=f"{{name}}/{LABELS}", write=write_kserve),
-    "optimum": _Layout("openvino_model.xml"),
-    "ir": _Layout("model.xml"),
+    "ovms": _Layout("{name}/1/model.xml", takes=_BOTH, write=write_ovms, check=check_ovms),
+    "triton": _Layout(
+        "{name}/1/model.xml",
+        labels=f"{{name}}/{LABELS}",
+        takes=Takes(able=("image",), by_default=("image",)),  # its backend has no strings and loads no extensions
+        write=write_triton,
+        check=check_triton,
+    ),
+    "kserve": _Layout("{name}/model.xml", labels=f"{{name}}/{LABELS}", takes=_BOTH, write=write_kserve),
+    "optimum": _Layout(_NETWORK, takes=Takes(tokenizer=False)),
+    "ir": _Layout("model.xml", takes=Takes(able=("image", "text"))),
 }
 
 FORMATS = tuple(_LAYOUTS)
@@ -57,8 +68,9 @@ def write_layout(
     *,
     format: str,
     name: str | None = None,
-    static: bool = False,
-    samples: bool = True,
+    inputs: InputSettings | None = None,
+    read_steps: ReadSteps | None = None,
+    rescore: Rescore | None = None,
 ) -> dict[str, Any]:
     """Writes a package that a server loads, whole or not at all; the same input gives the same bytes.
 
@@ -67,15 +79,16 @@ def write_layout(
         target: A folder that does not exist yet.
         format: One of `FORMATS`.
         name: Name of the model on the server; the network's own if left out.
-        static: Whether the batch axis becomes 1. Else it stays as it is in the candidate, usually dynamic.
-        samples: Whether the recorded samples come along.
+        inputs: What the package takes; what suits the format if left out.
+        read_steps: Reads the image processor in a folder; without it no image preprocessing is embedded.
+        rescore: Gives the metric on samples, needed where recorded texts come along in part.
 
     Returns:
         The manifest: that of the candidate with `layout`, which says where the IR lies and what it takes and gives.
 
     Raises:
         UnknownNameError: If there is no such format.
-        InputError: If the target exists, or the name or the format does not fit.
+        InputError: If the target exists, or the name, the format or the inputs do not fit.
         PackageError: If the source is damaged, or a server would refuse the result.
         RunFolderError: If it cannot be written.
     """
@@ -91,27 +104,41 @@ def write_layout(
         )
     name = name_from(_take(manifest, source, "model", "name")) if name is None else check_name(name)
     layout = _LAYOUTS[format]
+    prepared = prepare_network(
+        source, manifest, inputs or InputSettings(), takes=layout.takes, read_steps=read_steps, rescore=rescore
+    )
     with atomic_folder(target) as part:
-        served = _place(source, part, manifest, layout, name, static)
-        _copy(source, part, manifest, format, samples)
+        served = _place(source, part, manifest, layout, name, prepared)
+        _place_files(source, part, manifest, prepared)
+        if format == "optimum":
+            shutil.copyfile(source / _CONFIG, part / _CONFIG)
         layout.write(part, served)
-        kept = {k: v for k, v in manifest.items() if k != "files" and (samples or k != "samples")}
-        record = {**kept, "layout": _describe(format, layout, served), "files": digest_files(part)}
+        record = {key: value for key, value in manifest.items() if key not in ("files", "samples")}
+        if prepared.samples is not None:
+            record["samples"] = prepared.samples[1]
+        record |= {"layout": _describe(format, layout, served, prepared), "files": digest_files(part)}
         write_json(part / MANIFEST, record)
         layout.check(part)
     return record
 
 
-def _place(source: Path, part: Path, manifest: Mapping[str, Any], layout: _Layout, name: str, static: bool) -> Served:
+def _place(
+    source: Path, part: Path, manifest: Mapping[str, Any], layout: _Layout, name: str, prepared: Prepared
+) -> Served:
     """Puts the IR and the labels where they belong."""
     model = part / layout.model.format(name=name)
     model.parent.mkdir(parents=True, exist_ok=True)
-    place_network(source / "openvino_model.xml", model, static=static)
+    if prepared.model is None:
+        shutil.copyfile(source / _NETWORK, model)
+        shutil.copyfile((source / _NETWORK).with_suffix(".bin"), model.with_suffix(".bin"))
+    else:
+        save_network(prepared.model, model)
     served = Served(
         name=name,
         tensors=read_tensors(model),
         device=_take(manifest, source, "machine", "device"),
         inference_precision=_take(manifest, source, "inference_precision"),
+        minimum_openvino=_take(manifest, source, "minimum_openvino"),
         labels=_labels(source, manifest),
     )
     if served.labels:
@@ -120,14 +147,17 @@ def _place(source: Path, part: Path, manifest: Mapping[str, Any], layout: _Layou
     return served
 
 
-def _copy(source: Path, part: Path, manifest: Mapping[str, Any], format: str, samples: bool) -> None:
-    """Copies what a server does not read, and optimum-intel's configuration."""
-    wanted = {_PREPROCESSOR} | ({SAMPLES} if samples else set()) | ({_CONFIG} if format == "optimum" else set())
-    for file in sorted(wanted & set(manifest["files"])):
+def _place_files(source: Path, part: Path, manifest: Mapping[str, Any], prepared: Prepared) -> None:
+    """Puts in what a server does not read, but its clients or `qnas-ov verify` do."""
+    for file in sorted({PREPROCESSOR, *COMPANIONS} & set(manifest["files"])):
         shutil.copyfile(source / file, part / file)
+    if prepared.tokenizer is not None:
+        save_network(prepared.tokenizer, part / _TOKENIZER)
+    if prepared.samples is not None:
+        write_samples(part / SAMPLES, prepared.samples[0].to_arrays())
 
 
-def _describe(format: str, layout: _Layout, served: Served) -> dict[str, Any]:
+def _describe(format: str, layout: _Layout, served: Served, prepared: Prepared) -> dict[str, Any]:
     tensors = {
         kind: [{"name": t["name"], "dtype": t["dtype"], "shape": list(t["dims"])} for t in found]
         for kind, found in asdict(served.tensors).items()
@@ -139,7 +169,9 @@ def _describe(format: str, layout: _Layout, served: Served) -> dict[str, Any]:
         "model": layout.model.format(name=served.name),
         "batch": served.tensors.batch or "dynamic",
         **tensors,
-        "notes": notes,
+        "preprocessing": prepared.preprocessing,
+        "tokenizer": None if prepared.tokenizer is None else _TOKENIZER,
+        "notes": [*notes, *prepared.notes],
     }
 
 

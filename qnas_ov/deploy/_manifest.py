@@ -12,8 +12,6 @@ from qnas_ov.core.fingerprint import digest_file
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
 
-_CACHES = "__pycache__"  # a server that runs a package's Python file leaves one
-
 
 def digest_files(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below a folder but its manifest, by path relative to the folder, sorted."""
@@ -62,4 +60,4 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _files(folder: Path) -> list[str]:
     paths = (p.relative_to(folder) for p in folder.rglob("*") if not p.is_dir() or p.is_symlink())
-    return sorted(p.as_posix() for p in paths if p.as_posix() != MANIFEST and _CACHES not in p.parts)
+    return sorted(p.as_posix() for p in paths if p.as_posix() != MANIFEST)

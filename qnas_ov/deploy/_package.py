@@ -22,6 +22,7 @@ def write_package(
     preprocessor: Mapping[str, Any] | None,
     manifest: Mapping[str, Any],
     samples: Mapping[str, np.ndarray] | None = None,
+    companions: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes a package folder, whole or not at all.
 
@@ -32,6 +33,7 @@ def write_package(
         preprocessor: Content of `preprocessor_config.json`, or None.
         manifest: Content of `manifest.json`, to which this adds its format and the SHA-256 of every other file.
         samples: Arrays of `samples.npz`, as `Samples.to_arrays` gives them, or None.
+        companions: Further files by name, as `read_companions` gives them.
 
     Raises:
         RunFolderError: If it cannot be written, for instance because the disk is full.
@@ -39,6 +41,8 @@ def write_package(
     with atomic_folder(target) as part:
         shutil.copyfile(model, part / "openvino_model.xml")
         shutil.copyfile(model.with_suffix(".bin"), part / "openvino_model.bin")
+        for name, content in (companions or {}).items():
+            (part / name).write_bytes(content)
         if config is not None:
             write_json(part / "config.json", config)
         if preprocessor is not None:

@@ -24,6 +24,7 @@ class Served:
         tensors: Its inputs and outputs.
         device: The device it was measured on.
         inference_precision: The hint it was measured under.
+        minimum_openvino: The oldest OpenVINO that is sure to read it, for instance "2026.4".
         labels: Names of the classes, by index; empty if it has none.
     """
 
@@ -31,6 +32,7 @@ class Served:
     tensors: Tensors
     device: str
     inference_precision: str
+    minimum_openvino: str
     labels: tuple[str, ...]
 
     @property

@@ -1,5 +1,6 @@
 """The spine of the package: the only room that wires stages together."""
 
+from qnas_ov.deploy import InputSettings
 from qnas_ov.pipeline._models import list_models
 from qnas_ov.pipeline._module import ModuleSource
 from qnas_ov.pipeline._outputs import SearchResult, load_result
@@ -11,6 +12,7 @@ from qnas_ov.pipeline._training import run_training
 
 __all__ = [
     "RULES",
+    "InputSettings",
     "ModuleSource",
     "PackageCheck",
     "Packaged",

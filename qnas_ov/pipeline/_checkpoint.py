@@ -14,6 +14,7 @@ import torch
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.hub import Snapshot, fetch_snapshot, is_cached, repository_files, ways_on
 from qnas_ov.core.progress import Progress, Silent
+from qnas_ov.deploy import read_companions
 from qnas_ov.families import (
     WEIGHTS_NAME,
     Architecture,
@@ -182,6 +183,7 @@ class CheckpointSource:
             batch_size=BATCH,
             preprocessor=supernet.preprocessor,
             notes=notes,
+            companions=read_companions(self.folder),
         )
 
     def _untrained(self) -> str:
@@ -211,7 +213,7 @@ class CheckpointSource:
             network = self._elastic_network
             return replace(network, elastic=NO_ELASTIC, notes=(KEPT,)) if self._policy_only else network
         opened = self._opened(shapes)
-        return fixed_network(opened, (POLICY_ONLY, *((CODE_WAS_RUN,) if opened.own_code else ())))
+        return fixed_network(opened, (POLICY_ONLY, *((CODE_WAS_RUN,) if opened.own_code else ())), self.folder)
 
     def _opened(self, shapes: Mapping[str, tuple[int, ...]]) -> OpenedNetwork:
         if self._fixed is None or self._fixed[0] != shapes:

@@ -37,7 +37,7 @@ class FileSource:
             InputError: If it is missing, damaged, foreign, quantized, or has dynamic axes that `shapes` leaves open.
         """
         if self._opened is None or self._opened[0] != shapes:
-            self._opened = (dict(shapes), fixed_network(open_network(self._path, shapes), (POLICY_ONLY,)))
+            self._opened = (dict(shapes), fixed_network(open_network(self._path, shapes), (POLICY_ONLY,), self.folder))
         return self._opened[1]
 
     def order_channels(self, inputs: Mapping[str, np.ndarray]) -> bool:

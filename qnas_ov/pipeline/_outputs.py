@@ -13,13 +13,14 @@ import pandas as pd
 
 from qnas_ov.core.errors import InputError, RunFolderError
 from qnas_ov.core.files import write_json, write_text
-from qnas_ov.deploy import write_layout, write_package
+from qnas_ov.deploy import InputSettings, write_layout, write_package
 from qnas_ov.pipeline._run_folder import RunFolder
-from qnas_ov.pipeline._samples import SampleRecorder
+from qnas_ov.pipeline._samples import SampleRecorder, rescore
 from qnas_ov.pipeline._select import select_candidate
 from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
 from qnas_ov.report import RunView, render_page
+from qnas_ov.tasks import image_preprocessing
 
 _SAME_MACHINE = ("device_name", "cpu", "flags", "cores_usable", "packages")
 
@@ -62,9 +63,8 @@ class SearchResult:
         *,
         format: str | None = None,
         max_drop: float | None = None,
-        static: bool = False,
         name: str | None = None,
-        samples: bool = True,
+        inputs: InputSettings | None = None,
     ) -> Path:
         """Packages a front candidate.
 
@@ -74,9 +74,9 @@ class SearchResult:
             format: "ovms", "triton", "kserve", "optimum" or "ir", see `qnas_ov.deploy.write_layout`; None copies
                 `deploy/<candidate>` as it is.
             max_drop: Largest loss of the metric against the float network under f32, both on validation data.
-            static: Whether the package takes one sample at a time.
             name: Name of the model on the server; the network's own if left out.
-            samples: Whether the recorded test samples come along.
+            inputs: What the package takes: images, text or tensors, and how many at once; what suits the format if left
+                out.
 
         Raises:
             UnknownNameError: If the front has no such candidate, or there is no such format.
@@ -87,10 +87,13 @@ class SearchResult:
         candidate = self.select(select, max_drop=max_drop)
         target, source = Path(destination), self.folder / "deploy" / candidate
         if format is not None:
-            write_layout(source, target, format=format, name=name, static=static, samples=samples)
+            write_layout(
+                source, target, format=format, name=name, inputs=inputs,
+                read_steps=image_preprocessing, rescore=rescore,
+            )  # fmt: skip
             return target
-        if static or name is not None or not samples:
-            raise InputError("static, name and samples are for a format: give one of ovms, triton, kserve, optimum, ir")
+        if name is not None or inputs is not None:
+            raise InputError("name and inputs are for a format: give one of ovms, triton, kserve, optimum, ir")
         if target.exists():
             raise InputError(f"the destination '{target}' must not exist yet: choose a new folder")
         return Path(shutil.copytree(source, target))
@@ -221,6 +224,7 @@ def write_candidate(
         preprocessor=network.source.preprocessor,
         manifest=manifest,
         samples=samples.to_arrays(),
+        companions=network.source.companions,
     )
 
 

@@ -12,10 +12,13 @@ import openvino as ov
 
 from qnas_ov.core.errors import PackageError
 from qnas_ov.core.fingerprint import digest_file
-from qnas_ov.deploy import Samples, read_manifest, read_samples, read_tensors
+from qnas_ov.deploy import InputSettings, Samples, open_network, read_manifest, read_samples, read_tensors
 from qnas_ov.measure import check_device
 from qnas_ov.pipeline._outputs import load_result
-from qnas_ov.tasks import Metric, metric_of_column
+from qnas_ov.pipeline._samples import find_metric
+from qnas_ov.tasks import Metric
+
+_FIDELITY_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Packaged:
         inference_precision: The hint it was measured under.
         measured: Its measured numbers, by column of `pareto.csv`.
         metric: Column of the accuracy.
+        inputs: What it takes: names, types and shapes.
         manifest_sha256: SHA-256 of its manifest, which holds those of all other files.
         notes: What the server does otherwise than the measurement.
     """
@@ -43,12 +47,13 @@ class Packaged:
     inference_precision: str
     measured: dict[str, float]
     metric: str
+    inputs: tuple[str, ...]
     manifest_sha256: str
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The package as JSON."""
-        return {**asdict(self), "folder": str(self.folder), "notes": list(self.notes)}
+        return {**asdict(self), "folder": str(self.folder), "inputs": list(self.inputs), "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,8 @@ def run_package(
     format: str,
     out: Path | None = None,
     max_drop: float | None = None,
-    static: bool = False,
     name: str | None = None,
-    samples: bool = True,
+    inputs: InputSettings | None = None,
 ) -> Packaged:
     """Packages a candidate of a finished run for a server.
 
@@ -114,17 +118,17 @@ def run_package(
         format: One of `qnas_ov.deploy.FORMATS`.
         out: A new folder; `packages/<candidate>-<format>` in the run folder if left out.
         max_drop: Largest loss of the metric against the float network under f32, both on validation data.
-        static: Whether the package takes one sample at a time; else its batch axis stays as in the run.
         name: Name of the model on the server; the network's own if left out.
-        samples: Whether the recorded test samples come along for `verify_package`.
+        inputs: What the package takes; what suits the format if left out.
 
     Raises:
         QnasError: If the run is not finished, nothing fits the selection, or the package cannot be written.
     """
     result = load_result(run)
     candidate = result.select(select, max_drop=max_drop)
-    target = out or run / "packages" / f"{candidate}-{format}{'-static' if static else ''}"
-    result.package(candidate, target, format=format, static=static, name=name, samples=samples)
+    inputs = inputs or InputSettings()
+    target = out or run / "packages" / "-".join([candidate, format, *_describe_inputs(inputs)])
+    result.package(candidate, target, format=format, name=name, inputs=inputs)
     manifest = read_manifest(target)
     layout = manifest["layout"]
     return Packaged(
@@ -137,8 +141,24 @@ def run_package(
         measured=dict(manifest.get("measured", {})),
         metric=result.metric,
         manifest_sha256=digest_file(target / "manifest.json"),
+        inputs=tuple(f"{t['name']}: {t['dtype']} {t['shape']}" for t in layout["inputs"]),
         notes=tuple(layout["notes"]),
     )
+
+
+def _describe_inputs(inputs: InputSettings) -> list[str]:
+    """What tells a package's folder from that of another with the same candidate and format."""
+    size = inputs.image_size
+    parts = {
+        "static": inputs.batch == 1,
+        f"batch{inputs.batch}": inputs.batch not in (None, 1),
+        "embedded": inputs.embed is True,
+        "tensors": inputs.embed is False,
+        f"{size[0]}x{size[1]}" if size else "": size is not None,
+        inputs.color: inputs.color != "rgb",
+        "nosamples": not inputs.samples,
+    }
+    return [part for part, holds in parts.items() if holds]
 
 
 def verify_package(folder: Path) -> PackageCheck:
@@ -168,8 +188,9 @@ def verify_package(folder: Path) -> PackageCheck:
         raise PackageError(f"'{model}' must be the network of the package and is not: make the package again")
     batch = read_tensors(model).batch
     try:
-        compiled = ov.Core().compile_model(
-            model, device, {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        core, network = open_network(model)
+        compiled = core.compile_model(
+            network, device, {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
@@ -195,9 +216,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _repeat(
     compiled: ov.CompiledModel, batch: int | None, samples: Samples, record: Mapping[str, Any], folder: Path
 ) -> Repeated:
-    metric = metric_of_column(str(record["metric"]))
-    if metric is None:
-        raise PackageError(f"the package '{folder}' records {record['metric']}, which this version does not know")
+    metric = find_metric(str(record["metric"]))
     outputs = _infer(compiled, samples, batch or len(samples), folder)
     if outputs.shape != samples.outputs.shape:
         raise PackageError(
@@ -212,12 +231,16 @@ def _repeat(
 
 
 def _infer(compiled: ov.CompiledModel, samples: Samples, batch: int, folder: Path) -> np.ndarray:
+    """The first output for all samples; a fixed batch is filled up with copies of the last one."""
     request = compiled.create_infer_request()
     parts = []
     try:
         for start in range(0, len(samples), batch):
             part = {name: array[start : start + batch] for name, array in samples.inputs.items()}
-            parts.append(np.array(request.infer(part)[0], dtype=np.float32))
+            given = len(next(iter(part.values())))
+            if given < batch:
+                part = {n: np.concatenate([a, np.repeat(a[-1:], batch - given, axis=0)]) for n, a in part.items()}
+            parts.append(np.array(request.infer(part)[0][:given], dtype=np.float32))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise PackageError(f"the network in '{folder}' does not run on its recorded samples: {reason}") from error

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from qnas_ov.core.errors import PackageError
 from qnas_ov.deploy import SAMPLES, Samples
 from qnas_ov.measure import predict_outputs
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.pipeline._verify import Finalist
-from qnas_ov.tasks import FIDELITY
+from qnas_ov.tasks import FIDELITY, Metric, metric_of_column
 
 MAX_SAMPLES = 64
 MAX_BYTES = 16_000_000
+
+
+def find_metric(column: str) -> Metric:
+    """The metric of that column.
+
+    Raises:
+        PackageError: If there is none: the package is of another version.
+    """
+    metric = metric_of_column(column)
+    if metric is None:
+        raise PackageError(f"the package records {column}, which this version does not know: use the one that made it")
+    return metric
+
+
+def rescore(record: Mapping[str, Any], samples: Samples) -> float:
+    """The metric that a record of samples names, on other samples."""
+    return find_metric(str(record["metric"])).value(samples.outputs, samples.target)
 
 
 class SampleRecorder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 
 from qnas_ov.core.progress import Progress
+from qnas_ov.deploy import read_companions
 from qnas_ov.families import Architecture, DefaultData, Elastic, InputSpec
 from qnas_ov.ir import OpenedNetwork
 
@@ -37,6 +38,7 @@ class SourceNetwork:
         batch_size: Most samples that one inference can take.
         preprocessor: What `preprocessor_config.json` of a package holds, or None.
         notes: What a user should know of how it was loaded, each in a sentence.
+        companions: Further files for its clients, such as a tokenizer's, by name.
     """
 
     export: Callable[[], ov.Model]
@@ -48,6 +50,7 @@ class SourceNetwork:
     batch_size: int
     preprocessor: dict[str, Any] | None
     notes: tuple[str, ...]
+    companions: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> ov.Model:
@@ -60,8 +63,8 @@ class SourceNetwork:
         return {i.name: [1, *i.shape] for i in self.inputs}
 
 
-def fixed_network(opened: OpenedNetwork, notes: tuple[str, ...]) -> SourceNetwork:
-    """A network whose architecture is given."""
+def fixed_network(opened: OpenedNetwork, notes: tuple[str, ...], folder: Path | None = None) -> SourceNetwork:
+    """A network whose architecture is given; `folder` may hold files for its clients."""
     return SourceNetwork(
         export=lambda: opened.model,
         elastic=NO_ELASTIC,
@@ -72,6 +75,7 @@ def fixed_network(opened: OpenedNetwork, notes: tuple[str, ...]) -> SourceNetwor
         batch_size=BATCH if opened.dynamic_batch else 1,
         preprocessor=opened.preprocessor,
         notes=notes,
+        companions={} if folder is None else read_companions(folder),
     )
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qnas_ov.core.errors import RunFolderError
-from qnas_ov.core.files import write_json, write_text
+from qnas_ov.core.files import atomic_folder, write_json, write_text
 from qnas_ov.core.fingerprint import digest_arrays, digest_file, digest_json
 
 
@@ -18,6 +20,41 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert (tmp_path / "a.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "t"
+    for text in ("old", "new"):
+        with atomic_folder(target) as part:
+            (part / "file").write_text(text)
+        assert (target / "file").read_text() == text
+    replace = os.replace
+
+    def fail_the_second(source: Path, destination: Path) -> None:
+        if Path(destination) == target and (Path(source) / "file").read_text() == "newest":
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", fail_the_second)
+    with pytest.raises(RunFolderError, match="Input/output error"), atomic_folder(target) as part:
+        (part / "file").write_text("newest")
+    assert (target / "file").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_kept(tmp_path: Path) -> None:
+    left = tmp_path / ".t-abcd1234"
+    left.mkdir()
+    (left / "half").write_text("")
+    other = tmp_path / ".t-other-name"
+    other.mkdir()
+    with atomic_folder(tmp_path / "t") as part:
+        assert not left.exists()
+        with atomic_folder(tmp_path / "t") as second:
+            assert part.exists()
+            (second / "file").write_text("")
+    assert other.exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".t-other-name", "t"]
 
 
 def test_digests_depend_on_content_only(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from run_folders import LABELS, NUM_SAMPLES, classifier, write_candidate
 
 from qnas_ov.core.errors import InputError, PackageError, QnasError, RunFolderError
 from qnas_ov.core.fingerprint import digest_file
-from qnas_ov.deploy import FORMATS, check_ovms, check_triton, read_manifest, read_samples, write_layout
+from qnas_ov.deploy import FORMATS, InputSettings, check_ovms, check_triton, read_manifest, read_samples, write_layout
 
 CONFIG = {"model_type": "vit"}
 
@@ -35,7 +35,8 @@ NAMES = {
     "ovms": {"config.json", "labels.txt", "net/1/model.xml", "net/1/model.bin"},
     "triton": {"net/config.pbtxt", "net/labels.txt", "net/1/model.xml", "net/1/model.bin"},
     "kserve": {
-        "net/model-settings.json", "net/openvino_runtime.py", "net/labels.txt", "net/model.xml", "net/model.bin",
+        "net/model-settings.json", "net/openvino_runtime.py", "net/requirements.txt", "net/labels.txt",
+        "net/model.xml", "net/model.bin",
     },
     "optimum": {"config.json", "labels.txt", "openvino_model.xml", "openvino_model.bin"},
     "ir": {"labels.txt", "model.xml", "model.bin"},
@@ -67,13 +68,13 @@ def test_a_layout_holds_what_its_server_needs(candidate: Path, tmp_path: Path, f
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_input_gives_the_same_bytes(candidate: Path, tmp_path: Path, format: str, static: bool) -> None:
     for name in ("p", "q"):
-        write_layout(candidate, tmp_path / name, format=format, static=static)
+        write_layout(candidate, tmp_path / name, format=format, inputs=InputSettings(batch=1 if static else None))
     assert files(tmp_path / "p") == files(tmp_path / "q")
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_static_package_takes_one_sample(candidate: Path, tmp_path: Path, format: str) -> None:
-    manifest = write_layout(candidate, tmp_path / "p", format=format, static=True)
+    manifest = write_layout(candidate, tmp_path / "p", format=format, inputs=InputSettings(batch=1))
     assert manifest["layout"]["batch"] == 1
     model = ov.Core().read_model(tmp_path / "p" / manifest["layout"]["model"])
     assert list(model.input(0).shape) == [1, 8]
@@ -95,7 +96,7 @@ def test_an_input_without_a_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_samples_stay_behind_if_asked(candidate: Path, tmp_path: Path) -> None:
-    manifest = write_layout(candidate, tmp_path / "p", format="ir", samples=False)
+    manifest = write_layout(candidate, tmp_path / "p", format="ir", inputs=InputSettings(samples=False))
     assert not (tmp_path / "p" / "samples.npz").exists()
     assert "samples" not in manifest
 
@@ -188,7 +189,7 @@ def test_protobuf_itself_reads_the_triton_configuration(tmp_path: Path, hint: st
     from google.protobuf import text_format
 
     source = write_candidate(tmp_path / "c1", model=classifier(name='a "b"\\c'), hint=hint)
-    manifest = write_layout(source, tmp_path / "p", format="triton", static=static)
+    manifest = write_layout(source, tmp_path / "p", format="triton", inputs=InputSettings(batch=1 if static else None))
     text_format.Parse((tmp_path / "p" / "tiny-classifier" / "config.pbtxt").read_text(), config)
     assert (config.name, config.backend, config.max_batch_size) == ("tiny-classifier", "openvino", 0)
     batch = 1 if static else -1
@@ -319,7 +320,7 @@ def test_triton_refuses_a_bounded_batch(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="dynamic axis with an upper bound"):
         write_layout(source, tmp_path / "p", format="triton")
     assert [p.name for p in tmp_path.iterdir()] == ["deploy"]
-    write_layout(source, tmp_path / "p", format="triton", static=True)
+    write_layout(source, tmp_path / "p", format="triton", inputs=InputSettings(batch=1))
 
 
 def test_a_check_that_fails_leaves_nothing(candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

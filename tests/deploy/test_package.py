@@ -1,4 +1,4 @@
-"""Packages are whole or not there, and optimum-intel loads them."""
+"""A candidate's package is whole or not there, and holds what came with its network."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from qnas_ov.core.errors import RunFolderError
 from qnas_ov.core.fingerprint import digest_file
-from qnas_ov.deploy import write_package
-from qnas_ov.families import FAMILIES, Supernet
-from qnas_ov.ir import Bank, CandidateBuilder, save_ir
-from qnas_ov.tasks import Task
+from qnas_ov.deploy import read_companions, read_manifest, write_package
+from qnas_ov.ir import Bank, save_ir
 
 
 @pytest.fixture
@@ -58,21 +55,15 @@ def test_a_full_disk_leaves_the_old_package(saved: Path, tmp_path: Path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml", "p"]
 
 
-def test_optimum_intel_loads_a_package_and_classifies(
-    tiny_supernet: Supernet, tiny_builder: CandidateBuilder, digits: Task, tmp_path: Path, rng: np.random.Generator
-) -> None:
-    from optimum.intel import OVModelForImageClassification
-
-    candidate = tiny_builder.candidate(tiny_builder.space.sample(rng, 1)[0])
-    model = tiny_builder.build(candidate)
-    config, _ = FAMILIES.get("vit").subnetwork_config(tiny_supernet.config, candidate.architecture)
-    path = save_ir(model, tmp_path / "m.xml")
-    target = write_package(tmp_path / "p", model=path, config=config, preprocessor=None, manifest={})
-    loaded = OVModelForImageClassification.from_pretrained(target, ov_config={"INFERENCE_PRECISION_HINT": "f32"})
-    images = digits.test.inputs["pixel_values"][:20]
-    logits = loaded(pixel_values=torch.from_numpy(images)).logits.numpy()
-
-    import openvino as ov
-
-    expected = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(images)[0]
-    assert (logits.argmax(1) == expected.argmax(1)).all()
+def test_companions_come_along(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    files = {"vocab.txt": b"a\nb\n", "tokenizer.json": b"{}", "processor_config.json": b"{}"}
+    for name, content in {**files, "pytorch_model.bin": b"pickle", "modeling.py": b"code"}.items():
+        (tmp_path / "hf" / name).write_bytes(content)
+    companions = read_companions(tmp_path / "hf")
+    assert companions == files
+    assert read_companions(tmp_path / "hf" / "vocab.txt") == {}
+    target = write_package(
+        tmp_path / "p", model=saved, config=None, preprocessor=None, manifest={}, companions=companions
+    )
+    assert set(read_manifest(target)["files"]) == {"openvino_model.xml", "openvino_model.bin", *files}

@@ -19,7 +19,7 @@ from run_folders import NUM_SAMPLES, classifier, write_candidate, write_run
 from qnas_ov import cli
 from qnas_ov.core.errors import ConstraintError, InputError, PackageError, QnasError, RunFolderError
 from qnas_ov.core.fingerprint import digest_file
-from qnas_ov.deploy import FORMATS, read_manifest, read_samples, write_package
+from qnas_ov.deploy import FORMATS, InputSettings, read_manifest, read_samples, write_package
 from qnas_ov.pipeline import load_result, run_package, select_candidate, verify_package
 from qnas_ov.pipeline._samples import MAX_SAMPLES, SampleRecorder
 from qnas_ov.tasks import AGREEMENT, FIDELITY, TOP1, Metric, Split
@@ -90,7 +90,7 @@ def test_what_does_not_fit_is_said(run: Path) -> None:
 @pytest.mark.parametrize("format", [f for f in FORMATS if f != "optimum"])
 @pytest.mark.parametrize("static", [False, True])
 def test_a_package_is_made_and_verified(run: Path, format: str, static: bool) -> None:
-    made = run_package(run, select="smallest", format=format, static=static)
+    made = run_package(run, select="smallest", format=format, inputs=InputSettings(batch=1 if static else None))
     assert made.candidate == "c2"
     assert made.folder == run / "packages" / f"c2-{format}{'-static' if static else ''}"
     assert made.batch == (1 if static else "dynamic")
@@ -110,7 +110,7 @@ def test_the_python_call_packages_ids_as_before_and_rules_in_formats(run: Path, 
     packaged = result.package("fastest", str(tmp_path / "served"), format="ovms", name="net")
     assert (packaged / "net" / "1" / "model.xml").exists()
     with pytest.raises(InputError, match="are for a format"):
-        result.package("c1", tmp_path / "other", static=True)
+        result.package("c1", tmp_path / "other", inputs=InputSettings(batch=1))
 
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:
@@ -177,7 +177,7 @@ def test_one_sample_may_differ_between_machines(run: Path, recorded: float, hold
 
 
 def test_a_package_without_samples_is_only_loaded(run: Path) -> None:
-    made = run_package(run, select="c1", format="ir", samples=False)
+    made = run_package(run, select="c1", format="ir", inputs=InputSettings(samples=False))
     assert verify_package(made.folder).repeated is None
 
 
