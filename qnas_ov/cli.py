@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -261,6 +262,26 @@ def verify(package: Path, as_json: bool) -> None:
         click.echo(json.dumps(result.to_json(), indent=2))
     else:
         print_package_check(result)
+
+
+@cli.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="An .html.  [default: RUN/report.html; of several comparison.html]"
+)
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def report(runs: tuple[Path, ...], out: Path | None, show: bool, as_json: bool) -> None:
+    """Render the page of a RUN again, finished or not, or compare several finished ones.
+
+    Example: qnas-ov report runs/laptop runs/server --out laptop-server.html
+    """
+    from qnas_ov.pipeline import run_report
+
+    result = run_report(runs, out=out)
+    click.echo(json.dumps(result.to_json(), indent=2) if as_json else f"report: {result.page}")
+    if show and not webbrowser.open(result.page.resolve().as_uri()):
+        fail(f"no browser could be opened: open {result.page} yourself")
 
 
 @cli.command()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -116,28 +118,85 @@ class Journal:
 
     def evaluations(self, stage: str | None = None) -> list[Evaluation]:
         """All evaluations in the order they were measured, or those of one stage."""
-        rows = self._connection.execute(
-            "SELECT key, stage, candidate, genotype, status, evaluated, details, reason FROM evaluations ORDER BY id"
-        ).fetchall()
-        found = [
-            Evaluation(
-                key=key,
-                stage=row_stage,
-                candidate=candidate,
-                genotype=tuple(json.loads(genotype)),
-                status=status,
-                values=json.loads(values),
-                details=json.loads(details),
-                reason=reason,
-            )
-            for key, row_stage, candidate, genotype, status, values, details, reason in rows
-        ]
-        return [e for e in found if stage is None or e.stage == stage]
+        return [e for e in _read_evaluations(self._connection) if stage is None or e.stage == stage]
 
     def to_frame(self) -> pd.DataFrame:
-        """All evaluations as a table, one column per measured value."""
-        rows = []
-        for e in self.evaluations():
-            head = {"candidate": e.candidate, "stage": e.stage, "status": e.status, "reason": e.reason}
-            rows.append({**head, **e.values, "genotype": " ".join(str(g) for g in e.genotype), "key": e.key})
-        return pd.DataFrame(rows)
+        """All evaluations as a table, see `evaluations_frame`."""
+        return evaluations_frame(self.evaluations())
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a journal holds: all evaluations in the order they were measured, and the settings stored beside them."""
+
+    evaluations: tuple[Evaluation, ...]
+    meta: Mapping[str, Any]
+
+
+def read_journal(path: Path) -> Recorded:
+    """Reads a journal and changes nothing in it, perhaps while a search writes it, perhaps in a read-only folder.
+
+    Raises:
+        RunFolderError: If it is missing, damaged, or of another version of the format.
+    """
+    remedy = "restore it from a copy"
+    if not path.is_file() or not path.stat().st_size:
+        raise RunFolderError(f"the journal {path} is missing or empty: {remedy}")
+    try:
+        found = _read(path)
+    except (sqlite3.Error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunFolderError(f"the journal {path} is damaged ({error}): {remedy}") from error
+    if found.meta.get("format") != FORMAT:
+        raise RunFolderError(
+            f"the journal {path} has format {found.meta.get('format')}, this version reads {FORMAT}: "
+            "read it with the version of qnas-ov that began the run"
+        )
+    return found
+
+
+def _read(path: Path) -> Recorded:
+    def load(options: str) -> Recorded:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True)
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            meta = {name: json.loads(value) for name, value in connection.execute("SELECT name, value FROM meta")}
+            return Recorded(tuple(_read_evaluations(connection)), meta)
+        finally:
+            connection.close()
+
+    try:
+        return load("mode=rw")
+    except sqlite3.OperationalError:
+        # WAL needs files beside the journal; where none can be made, the journal is whole if no log stands there.
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return load("mode=ro&immutable=1")
+
+
+def _read_evaluations(connection: sqlite3.Connection) -> list[Evaluation]:
+    rows = connection.execute(
+        "SELECT key, stage, candidate, genotype, status, evaluated, details, reason FROM evaluations ORDER BY id"
+    ).fetchall()
+    return [
+        Evaluation(
+            key=key,
+            stage=stage,
+            candidate=candidate,
+            genotype=tuple(json.loads(genotype)),
+            status=status,
+            values=json.loads(values),
+            details=json.loads(details),
+            reason=reason,
+        )
+        for key, stage, candidate, genotype, status, values, details, reason in rows
+    ]
+
+
+def evaluations_frame(evaluations: Sequence[Evaluation]) -> pd.DataFrame:
+    """Evaluations as a table: one row each, one column per measured value."""
+    rows = []
+    for e in evaluations:
+        head = {"candidate": e.candidate, "stage": e.stage, "status": e.status, "reason": e.reason}
+        rows.append({**head, **e.values, "genotype": " ".join(str(g) for g in e.genotype), "key": e.key})
+    return pd.DataFrame(rows)

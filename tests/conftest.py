@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nncf
@@ -12,6 +12,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from browser import Browser, start_browser
 
 from qnas_ov.families import FAMILIES, MODELS, Supernet
 from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, export_supernet, load_or_build_bank
@@ -107,6 +108,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def num_policies(request: pytest.FixtureRequest) -> int:
     """How many random policies a proof takes."""
     return 20 if request.config.getoption("--full") else 4
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One headless browser for all tests; a missing one fails them."""
+    with start_browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from qnas_ov.ir.candidate import INFERENCE_PRECISION, Candidate, CandidateBuilde
 from qnas_ov.ir.cost import CostModel
 from qnas_ov.ir.export import ExampleInputs, export_module, export_supernet
 from qnas_ov.ir.formats import IR_NAME
-from qnas_ov.ir.graph import count_macs
+from qnas_ov.ir.graph import count_macs, weights_digest
 from qnas_ov.ir.read import OpenedNetwork, open_model, open_network
 from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
@@ -34,4 +34,5 @@ __all__ = [
     "open_model",
     "open_network",
     "save_ir",
+    "weights_digest",
 ]

@@ -126,6 +126,10 @@ class CandidateBuilder:
         paths = {name: module_path(name) for name in unit.deciding}
         return tuple(name for name, path in paths.items() if not any(inside(path, block) for block in skipped))
 
+    def widths_of(self, unit: PrecisionUnit) -> tuple[str, ...]:
+        """The width knobs that scale a unit's work."""
+        return tuple(sorted({k for name in unit.operations for k in self._plan.scaled_by.get(name, ())}))
+
     def candidate(self, genotype: Sequence[int]) -> Candidate:
         """The genotype in words."""
         values = self.space.decode(genotype)

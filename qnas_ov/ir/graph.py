@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import openvino as ov
 
+from qnas_ov.core.fingerprint import digest_arrays, digest_json
+
 _SMOOTH = "/nncf_smooth_quant"
 _MODULE = re.compile(r"^__module\.([^/]+)/")
 _MOST_CONSTANT_NODES = 100
@@ -17,6 +19,16 @@ _MAC_TYPES = {"MatMul", "Convolution", "GroupConvolution", "ScaledDotProductAtte
 def nodes_by_name(model: ov.Model) -> dict[str, ov.Node]:
     """All operations of a model by friendly name."""
     return {node.get_friendly_name(): node for node in model.get_ops()}
+
+
+def weights_digest(model: ov.Model) -> str:
+    """SHA-256 of a network's float constants of more than one number.
+
+    Their names and their order do not count, so that two exports of the same weights agree.
+    """
+    constants = [n for n in model.get_ops() if n.get_type_name() == "Constant"]
+    arrays = [np.asarray(n.data) for n in constants if n.get_output_element_type(0).is_real()]
+    return digest_json(sorted({digest_arrays({"": a}) for a in arrays if a.size > 1}))
 
 
 def module_path(name: str) -> str | None:

@@ -5,6 +5,7 @@ from qnas_ov.pipeline._models import list_models
 from qnas_ov.pipeline._module import ModuleSource
 from qnas_ov.pipeline._outputs import SearchResult, load_result
 from qnas_ov.pipeline._packages import PackageCheck, Packaged, run_package, verify_package
+from qnas_ov.pipeline._report import Report, run_report
 from qnas_ov.pipeline._select import RULES, select_candidate
 from qnas_ov.pipeline._sensitivity import Sensitivity, run_sensitivity
 from qnas_ov.pipeline._spine import run_search
@@ -16,11 +17,13 @@ __all__ = [
     "ModuleSource",
     "PackageCheck",
     "Packaged",
+    "Report",
     "SearchResult",
     "Sensitivity",
     "list_models",
     "load_result",
     "run_package",
+    "run_report",
     "run_search",
     "run_sensitivity",
     "run_training",

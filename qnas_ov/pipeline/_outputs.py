@@ -14,12 +14,13 @@ import pandas as pd
 from qnas_ov.core.errors import InputError, RunFolderError
 from qnas_ov.core.files import write_json, write_text
 from qnas_ov.deploy import InputSettings, write_layout, write_package
+from qnas_ov.ir import weights_digest
+from qnas_ov.pipeline._report import write_page
 from qnas_ov.pipeline._run_folder import RunFolder
 from qnas_ov.pipeline._samples import SampleRecorder, rescore
 from qnas_ov.pipeline._select import select_candidate
 from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
-from qnas_ov.report import RunView, render_page
 from qnas_ov.tasks import image_preprocessing
 
 _SAME_MACHINE = ("device_name", "cpu", "flags", "cores_usable", "packages")
@@ -98,6 +99,17 @@ class SearchResult:
             raise InputError(f"the destination '{target}' must not exist yet: choose a new folder")
         return Path(shutil.copytree(source, target))
 
+    def report(self, path: str | Path | None = None) -> Path:
+        """Renders the page of the run again, from what stands in its folder.
+
+        Args:
+            path: A file that ends in .html; `report.html` in the run folder if left out.
+
+        Raises:
+            QnasError: If a file of the run is missing or damaged, or the page cannot be written.
+        """
+        return write_page(self.folder, None if path is None else Path(path))
+
 
 def check_same_machine(folder: Path, machine: Mapping[str, Any]) -> None:
     """Notes the machine, or checks that a continued run is on the machine it began on.
@@ -150,36 +162,58 @@ def write_run(
     verified: Sequence[Verified],
     predictors: Mapping[str, Any],
 ) -> None:
-    """Writes everything beside the journal: tables, space, predictors, packages, report."""
-    path, evaluations = folder.path, folder.journal.to_frame()
+    """Writes the tables, the predictors and the packages, and renders the page from the folder.
+
+    The front's table comes last of the files: a folder that has it has everything.
+    """
+    path = folder.path
     by_name = {v.finalist.name: v for v in verified}
-    write_json(path / "space.json", space_record(setup, network))
-    write_text(path / "evaluations.csv", evaluations.to_csv(index=False))
+    write_text(path / "evaluations.csv", folder.journal.to_frame().to_csv(index=False))
     write_text(path / "baselines.csv", baselines.to_csv(index=False))
     write_json(path / "predictors.json", predictors)
     recorder = SampleRecorder(setup, network)
     for name in front["candidate"]:
         values = front[front["candidate"] == name].iloc[0].to_dict()
         write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine, recorder)
-    write_text(
-        path / "report.html",
-        render_page(_view(setup, network, machine, evaluations, front, baselines, by_name, predictors)),
-    )
     write_text(path / "pareto.csv", front.to_csv(index=False))
+    write_page(path)
 
 
 def space_record(setup: Setup, network: Network) -> dict[str, Any]:
-    """The content of `space.json`: objectives, knobs, and the operations of every precision unit."""
+    """The content of `space.json`: what is searched, of which network, on which data, for which objectives."""
+    splits = {"calibration": setup.task.calibration, "validation": setup.task.validation, "test": setup.task.test}
     return {
+        "format": 1,
+        "model": {**model_record(setup), "sha256": weights_digest(network.bank.source)},
+        "data": {**data_record(setup), "num_samples": {name: split.num_samples for name, split in splits.items()}},
         "metric": setup.task.metric.column,
-        "objectives": [{"column": o.column, "direction": o.direction} for o in setup.objectives],
+        "objectives": [{"name": o.name, "column": o.column, "direction": o.direction} for o in setup.objectives],
+        "notes": [*setup.task.notes, *describe_limits(network)],
         "knobs": network.builder.space.to_json(),
         "units": [
-            {"key": u.key, "knob": u.knob, "operations": list(u.operations), "params": u.params, "macs": u.macs}
+            {
+                "key": u.key,
+                "knob": u.knob,
+                "operations": list(u.operations),
+                "blocks": list(u.blocks),
+                "widths": list(network.builder.widths_of(u)),
+                "params": u.params,
+                "macs": u.macs,
+            }
             for u in network.builder.units
         ],
         "log10_candidates": network.builder.space.log10_size(),
     }
+
+
+def model_record(setup: Setup) -> dict[str, Any]:
+    """The network in words."""
+    return {"name": setup.source.name, "source": setup.source.origin, "license": setup.source.license}
+
+
+def data_record(setup: Setup) -> dict[str, Any]:
+    """The data in words, with the digest of every split."""
+    return {"name": setup.task.name, "source": setup.task.source, "sha256": setup.task.digests()}
 
 
 def write_candidate(
@@ -202,8 +236,8 @@ def write_candidate(
     samples, record = recorder.record(finalist)
     manifest = {
         "candidate": finalist.name,
-        "model": {"name": setup.source.name, "source": setup.source.origin, "license": setup.source.license},
-        "data": {"name": setup.task.name, "source": setup.task.source, "sha256": setup.task.digests()},
+        "model": model_record(setup),
+        "data": data_record(setup),
         **candidate.to_json(),
         "units": {
             key: {"requested": wanted, "realised": verified.realised[key]}
@@ -225,44 +259,6 @@ def write_candidate(
         manifest=manifest,
         samples=samples.to_arrays(),
         companions=network.source.companions,
-    )
-
-
-def _view(
-    setup: Setup,
-    network: Network,
-    machine: Mapping[str, Any],
-    evaluations: pd.DataFrame,
-    front: pd.DataFrame,
-    baselines: pd.DataFrame,
-    by_name: Mapping[str, Verified],
-    predictors: Mapping[str, Any],
-) -> RunView:
-    candidates = {}
-    for name in front["candidate"]:
-        verified = by_name[str(name)]
-        assert verified.finalist.candidate is not None
-        candidates[str(name)] = {**verified.finalist.candidate.to_json(), "fallbacks": verified.fallbacks}
-    searched = evaluations[evaluations["stage"] == "search"]
-    return RunView(
-        title=f"{setup.source.name} on {setup.recipe.device}",
-        notes=(*setup.task.notes, *describe_limits(network)),
-        metric=setup.task.metric.column,
-        command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
-        evaluations=evaluations,
-        front=front,
-        baselines=baselines,
-        predictors=predictors,
-        machine=machine,
-        candidates=candidates,
-        largest=network.largest,
-        units=tuple(u.key for u in network.builder.units),
-        counts={
-            "evaluations": len(searched),
-            "failures": int((searched["status"] == "failed").sum()),
-            "validation": setup.task.validation.num_samples,
-            "test": setup.task.test.num_samples,
-        },
     )
 
 

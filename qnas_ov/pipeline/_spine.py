@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from qnas_ov.algorithms import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
+from qnas_ov.core.files import write_json
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
 from qnas_ov.measure import describe_machine
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
-from qnas_ov.pipeline._outputs import SearchResult, check_same_inputs, check_same_machine, load_result, write_run
+from qnas_ov.pipeline._outputs import (
+    SearchResult,
+    check_same_inputs,
+    check_same_machine,
+    load_result,
+    space_record,
+    write_run,
+)
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
@@ -71,10 +80,12 @@ def _run_search(
             return load_result(out)
         inputs = run_inputs(setup, network)
         check_same_inputs(folder, inputs)
+        write_json(out / "space.json", space_record(setup, network))
         recorder = Recorder(folder.journal, digest_json(inputs))
         evaluator = Evaluator(setup, network, recorder, folder.work)
         baselines = measure_baselines(evaluator, progress)
         constraints = make_constraints(setup, baselines)
+        folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
         problem = make_problem(setup, network, constraints)
         algorithm = make_algorithm(
             setup.recipe.algorithm,

@@ -1,5 +1,8 @@
-"""Reports of a run: plots and a self-contained HTML page."""
+"""Pages about runs, rendered from what their folders hold."""
 
-from qnas_ov.report._page import RunView, render_page, render_sensitivity
+from qnas_ov.report._compare import check_comparable, render_comparison
+from qnas_ov.report._page import render_run, render_sensitivity
+from qnas_ov.report._read import read_run
+from qnas_ov.report._run import Run
 
-__all__ = ["RunView", "render_page", "render_sensitivity"]
+__all__ = ["Run", "check_comparable", "read_run", "render_comparison", "render_run", "render_sensitivity"]

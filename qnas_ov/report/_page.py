@@ -1,144 +1,228 @@
-"""The report of a run as one HTML page that needs no network."""
+"""The pages of a run and of a sensitivity analysis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
 import pandas as pd
-import plotly.graph_objects as go
-from markupsafe import Markup
 
-from qnas_ov.report._plots import front_plot, policy_plot, predictor_plot, sensitivity_plot, width_plot
+from qnas_ov.journal import evaluations_frame
+from qnas_ov.report._figures import (
+    Figure,
+    front_figure,
+    predictor_figure,
+    progress_figure,
+    sensitivity_figure,
+    unfinished_figure,
+)
+from qnas_ov.report._history import measured_front, trace_search
+from qnas_ov.report._html import render
+from qnas_ov.report._picture import Block, Thumbnail, count_precisions, draw_network, draw_thumbnail
+from qnas_ov.report._run import Run
+from qnas_ov.report._words import best_no_worse, label_of, number, summarise
+
+MOST_DRAWN = 60
+"""Networks that an unfinished run's page draws."""
 
 
 @dataclass(frozen=True)
-class RunView:
-    """What a report shows.
+class Details:
+    """What the page tells of one network.
 
     Attributes:
-        title: For instance "digits-vit on CPU".
-        notes: What was done otherwise than one might expect, in sentences.
-        metric: Column of the accuracy.
-        command: The command that repeats the run.
-        evaluations: The journal as a table.
-        front: `pareto.csv`.
-        baselines: `baselines.csv`.
-        predictors: `predictors.json`.
-        machine: `machine.json`.
-        candidates: By front candidate: `architecture`, `policy`, `inference_precision`, `fallbacks`.
-        largest: The unsearched architecture.
-        units: Keys of the precision units in network order.
-        counts: Numbers for the summary: evaluations, failures, validation and test samples.
+        anchor: Its id on the page.
+        name: Its id in the run.
+        row: Its row in `pareto.csv` or `baselines.csv`, or its values in the journal.
+        tags: What singles it out.
+        blocks: Its picture, () for a baseline.
+        thumbnail: The same small, None for a baseline.
+        policy: Its policy in numbers.
+        depths: Depth knobs: name, value, and that of the unsearched network.
+        fallbacks: Units that ran in another precision: unit, asked for, ran in, why.
+        hint: Its inference precision.
+        found: Number of the evaluation that found it, 0 for a baseline, None if it is not known.
+        command: What packages it, None if it cannot be packaged.
     """
 
-    title: str
-    notes: tuple[str, ...]
-    metric: str
-    command: str
-    evaluations: pd.DataFrame
-    front: pd.DataFrame
-    baselines: pd.DataFrame
-    predictors: Mapping[str, Any]
-    machine: Mapping[str, Any]
-    candidates: Mapping[str, Mapping[str, Any]]
-    largest: Mapping[str, int]
-    units: tuple[str, ...]
-    counts: Mapping[str, int]
+    anchor: str
+    name: str
+    row: Mapping[str, Any]
+    tags: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    thumbnail: Thumbnail | None
+    policy: str
+    depths: tuple[tuple[str, int, int], ...]
+    fallbacks: tuple[tuple[str, str, str, str], ...]
+    hint: str | None
+    found: int | None
+    command: str | None
 
 
-def render_page(view: RunView) -> str:
-    """Renders the page; plotly's script is part of it."""
-    names = list(view.front["candidate"])
-    policies = [view.candidates[n]["policy"] for n in names]
-    architectures = [view.candidates[n]["architecture"] for n in names]
-    figures = {
-        "front": front_plot(view.evaluations, view.front, view.baselines, view.metric),
-        "policy": policy_plot(names, policies, view.units),
-    }
-    if view.largest:
-        figures["widths"] = width_plot(names, architectures, view.largest)
-    predictors = {c: predictor_plot(c, r) for c, r in view.predictors.items()}
-    return _template("run.html").render(
-        view=view,
-        script=_trusted(_plotly_script()),
-        figures={n: _embed(f) for n, f in figures.items()},
-        predictor_figures={n: _embed(f) for n, f in predictors.items()},
-        front=_front_rows(view),
-        baselines=view.baselines.to_dict("records"),
-        summary=_summary(view),
+def render_run(run: Run, picks: Mapping[str, str]) -> str:
+    """The page of a run folder.
+
+    Args:
+        run: The run.
+        picks: Candidate by rule of `qnas-ov package`; empty if the run is not finished.
+    """
+    return _render_finished(run, picks) if run.finished else _render_unfinished(run)
+
+
+def _render_finished(run: Run, picks: Mapping[str, str]) -> str:
+    assert run.front is not None
+    assert run.baselines is not None
+    names = [str(n) for n in run.front["candidate"]]
+    rows = {str(r["candidate"]): r for r in _rows(run.front)}
+    details = [_details(run, n, rows[n], f"network-{i}", _tags(run, n, picks)) for i, n in enumerate(names, 1)]
+    bases = [_baseline(r, f"baseline-{i}") for i, r in enumerate(_rows(run.baselines), 1)]
+    anchors = {d.name: d.anchor for d in (*bases, *details)}
+    shown = picks.get("knee", names[0])
+    hover = {d.name: _hover(d, run.metric) for d in details}
+    figures = {"front": front_figure(run, hover, anchors, shown)}
+    return render(
+        "run.html",
+        figures=figures | _common_figures(run),
+        run=run,
+        test=f"test_{run.metric}",
+        summary=summarise(run, picks),
+        tiles=_tiles(run),
+        details=details,
+        baselines=bases,
+        selected=anchors[shown],
+        tables={"pareto.csv": run.front, "baselines.csv": run.baselines, "evaluations.csv": _evaluations(run)},
+        command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
+        history=trace_search(run),
     )
 
 
+def _render_unfinished(run: Run) -> str:
+    current = measured_front(run)
+    values = {e.candidate: dict(e.values) for e in run.measured}
+    drawn = current[:MOST_DRAWN]
+    details = [_details(run, n, values[n], f"network-{i}", ()) for i, n in enumerate(drawn, 1)]
+    figures = {"front": unfinished_figure(run, current)} if run.measured or run.measured_baselines else {}
+    return render(
+        "unfinished.html",
+        figures=figures | _common_figures(run),
+        run=run,
+        current=current,
+        details=details,
+        baselines=run.measured_baselines,
+        tables={"evaluations.csv": _evaluations(run)} if run.evaluations else {},
+        command=f"qnas-ov search --resume --out {shlex.quote(str(run.folder))}",
+        history=trace_search(run),
+    )
+
+
+def _common_figures(run: Run) -> dict[str, Figure]:
+    history = trace_search(run)
+    found = {"progress": progress_figure(history)} if history is not None else {}
+    return found | {f"predictor-{i}": predictor_figure(p) for i, p in enumerate(run.predictors, 1)}
+
+
+def _evaluations(run: Run) -> pd.DataFrame:
+    return evaluations_frame(run.evaluations)
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _details(run: Run, name: str, row: Mapping[str, Any], anchor: str, tags: Sequence[str]) -> Details:
+    network = run.networks[name]
+    blocks = draw_network(run.space, network)
+    full = run.space.largest
+    policy = network.policy
+    command = f"qnas-ov package {shlex.quote(str(run.folder))} --select {shlex.quote(name)} --format ovms"
+    return Details(
+        anchor=anchor,
+        name=name,
+        row=row,
+        tags=tuple(tags),
+        blocks=blocks,
+        thumbnail=draw_thumbnail(blocks),
+        policy=count_precisions(network),
+        depths=tuple((k, v, full[k]) for k, v in network.architecture.items() if k.split(".")[-1] == "depth"),
+        fallbacks=tuple((u, policy.get(u, "–"), network.realised.get(u, "–"), w) for u, w in network.why.items()),
+        hint=network.inference_precision,
+        found=run.found_at(name),
+        command=command if run.finished else None,
+    )
+
+
+def _baseline(row: Mapping[str, Any], anchor: str) -> Details:
+    return Details(
+        anchor=anchor,
+        name=str(row["baseline"]),
+        row=row,
+        tags=(),
+        blocks=(),
+        thumbnail=None,
+        policy="",
+        depths=(),
+        fallbacks=(),
+        hint=None,
+        found=None,
+        command=None,
+    )
+
+
+def _tags(run: Run, name: str, picks: Mapping[str, str]) -> list[str]:
+    best = best_no_worse(run)
+    safe = ["fastest without loss against INT8"] if best is not None and str(best["candidate"]) == name else []
+    return [rule for rule, chosen in picks.items() if chosen == name] + safe
+
+
+def _hover(details: Details, metric: str) -> str:
+    row, test = details.row, f"test_{metric}"
+    depth = ", ".join(f"{name} {value} of {full}" for name, value, full in details.depths)
+    lines = [
+        details.name,
+        f"{number(row[test], 4)} ({number(row[f'{test}_ci95_low'], 3)} to {number(row[f'{test}_ci95_high'], 3)})",
+        f"{number(row['latency_ms'], 3)} ms, {number(row['speedup_vs_int8'], 2)} times the speed of all-INT8",
+        f"{number(row['size_bytes'] / 1e6, 2)} MB",
+        f"{details.policy}; {details.hint} hint",
+        *([depth] if depth else []),
+    ]
+    return "\n".join(lines)
+
+
+def _tiles(run: Run) -> list[tuple[str, str]]:
+    """The figures to see first: (figure, what it is)."""
+    assert run.front is not None
+    front, test = run.front, f"test_{run.metric}"
+    best = best_no_worse(run)
+    found = []
+    if best is not None:
+        found.append((f"{number(best['speedup_vs_int8'], 2)}×", "the speed of all-INT8 at no less accuracy"))
+    return [
+        *found,
+        (f"{number(front['latency_ms'].min(), 3)} ms", "the fastest network"),
+        (number(front[test].max(), 4), f"highest test {label_of(run.metric)}"),
+        (f"{number(front['size_bytes'].min() / 1e6, 2)} MB", "the smallest network"),
+        (str(len(front)), f"on the front, of {len(run.searched)} measured"),
+    ]
+
+
 def render_sensitivity(result: Mapping[str, Any], table: pd.DataFrame) -> str:
-    """Renders the page of a sensitivity analysis.
+    """The page of a sensitivity analysis.
 
     Args:
         result: The content of `sensitivity.json`.
         table: The content of `sensitivity.csv`.
     """
     savings = "saving_ms" in table.columns
-    figures = {"error": sensitivity_plot(table, "output_error", "output error of this unit alone in INT8")}
+    figures = {"error": sensitivity_figure(table, "output_error", "output error of this unit alone in INT8")}
     if savings:
-        figures["saving"] = sensitivity_plot(table, "saving_ms", "latency that INT8 saves (ms)")
-    return _template("sensitivity.html").render(
+        figures["saving"] = sensitivity_figure(table, "saving_ms", "latency that INT8 saves (ms)")
+    return render(
+        "sensitivity.html",
+        figures=figures,
         result=result,
-        script=_trusted(_plotly_script()),
-        figures={n: _embed(f) for n, f in figures.items()},
-        rows=table.to_dict("records"),
+        rows=_rows(table),
         savings=savings,
+        tables={"sensitivity.csv": table},
     )
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string((resources.files("qnas_ov.report") / "templates" / name).read_text())
-
-
-def _plotly_script() -> str:
-    import plotly.offline
-
-    return f"<script>{plotly.offline.get_plotlyjs()}</script>"
-
-
-def _trusted(html: str) -> Markup:
-    """Marks HTML that plotly made as safe; everything else on the page is escaped."""
-    return Markup(html)  # noqa: S704
-
-
-def _embed(figure: go.Figure) -> Any:
-    html = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
-    return _trusted(html)
-
-
-def _front_rows(view: RunView) -> list[dict[str, Any]]:
-    rows = [{str(k): v for k, v in row.items()} for row in view.front.to_dict("records")]
-    for row in rows:
-        candidate = view.candidates[str(row["candidate"])]
-        row["fallbacks"] = candidate["fallbacks"]
-        row["architecture"] = candidate["architecture"]
-    return rows
-
-
-def _summary(view: RunView) -> list[str]:
-    """The result in sentences: the fastest point that is no less accurate than the all-INT8 network, and the spread."""
-    test = f"test_{view.metric}"
-    front = view.front
-    safe = front[front["test_delta_vs_int8"] >= 0]
-    sentences = [
-        f"{len(front)} networks stand on the verified front, from {front['latency_ms'].min():.3f} to "
-        f"{front['latency_ms'].max():.3f} ms and from {front[test].min():.2%} to {front[test].max():.2%} on test data."
-    ]
-    if len(safe):
-        best = safe.loc[safe["latency_ms"].idxmin()]
-        sentences.append(
-            f"{best['candidate']} is no less accurate than the all-INT8 network on test data "
-            f"({best['test_delta_vs_int8']:+.2%}, p = {best['test_p_vs_int8']:.2f}), "
-            f"{best['speedup_vs_int8']:.2f} times as fast and {1 / best['size_ratio_vs_int8']:.2f} times its size."
-        )
-    else:
-        sentences.append("No network of the front reaches the accuracy of the all-INT8 network on test data.")
-    return sentences
