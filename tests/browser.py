@@ -17,9 +17,9 @@ from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-device-scale-factor=1",
-    "--hide-scrollbars", "--remote-debugging-pipe",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+    "--force-device-scale-factor=1", "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
@@ -30,7 +30,8 @@ def find_browser() -> str:
         if name and (path := shutil.which(name)):
             return path
     raise AssertionError(
-        "the report's tests need Chromium: install it (`apt-get install chromium` on Debian), or set CHROMIUM to its path"
+        "the tests of the report need Chromium: install it (tools/setup test does, as root on Debian), or set CHROMIUM "
+        "to its path"
     )
 
 
@@ -88,11 +89,15 @@ class Browser:
         self.call("Page.navigate", url="about:blank")
         self.wait("location.href === 'about:blank'")
         self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1, mobile=False
+        )
         url = page.resolve().as_uri()
         self.call("Page.navigate", url=url)
         self.wait(f"location.href === '{url}' && document.readyState === 'complete'")
-        self.wait("document.querySelectorAll('[data-figure]').length === document.querySelectorAll('.js-plotly-plot').length")
+        self.wait(
+            "document.querySelectorAll('[data-figure]').length === document.querySelectorAll('.js-plotly-plot').length"
+        )
 
     def wait(self, expression: str, seconds: float = 20) -> None:
         """Waits until an expression of JavaScript holds."""

@@ -13,6 +13,7 @@ from qnas_ov.core.records import Evaluation
 from qnas_ov.journal import Journal
 from qnas_ov.recipe import Recipe
 
+BOTH = ["int8", "float"]
 BLOCKS, DEPTHS, WIDTHS = 3, [1, 2, 3], [16, 32, 64]
 PARTS = ("attention.key+query+value", "attention/ScaledDotProductAttention", "output.dense")
 MACHINE = {
@@ -55,7 +56,7 @@ def _space(metric: str, suffix: str, model: dict[str, Any], data: dict[str, Any]
         "knobs": [
             {"name": "depth", "kind": "depth", "choices": DEPTHS},
             *({"name": w, "kind": "width", "choices": WIDTHS, **active(w)} for w in widths),
-            *({"name": u["knob"], "kind": "precision", "choices": ["int8", "float"], **active(u["key"])} for u in units),
+            *({"name": u["knob"], "kind": "precision", "choices": BOTH, **active(u["key"])} for u in units),
             {"name": "inference_precision", "kind": "inference_precision", "choices": ["f32"]},
         ],
         "units": units,
@@ -129,7 +130,9 @@ def write_searched_run(
             continue
         values = {metric: accuracies[name], "latency_ms": latencies[name], "size_bytes": 1e6 * latencies[name]}
         journal.append(
-            Evaluation(name, "search", name, (0, i), "ok", {**values, "macs": 5e6, "params": 2e5}, {"seconds": 1, **network})
+            Evaluation(
+                name, "search", name, (0, i), "ok", {**values, "macs": 5e6, "params": 2e5}, {"seconds": 1, **network}
+            )
         )
     journal.close()
     if finished:
@@ -159,7 +162,9 @@ def _finish(
             row |= {f"test_delta_vs_{base}": accuracy - 0.9, f"test_p_vs_{base}": 0.5}
         rows.append(row)
         network = networks[name]
-        units = {k: {"requested": p, "realised": "int8" if p == "int8" else "f32"} for k, p in network["policy"].items()}
+        units = {
+            k: {"requested": p, "realised": "int8" if p == "int8" else "f32"} for k, p in network["policy"].items()
+        }
         key = next((k for k, p in network["policy"].items() if p == "int8"), None)
         if key is not None:
             units[key] = {"requested": "int8", "realised": "f32", "why": f"'{key}' is computed by 'x' (MatMul in f32)"}

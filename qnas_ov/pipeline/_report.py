@@ -42,7 +42,8 @@ def run_report(folders: Sequence[Path], *, out: Path | None = None) -> Report:
         out: A file that ends in .html; of one run `report.html` in its folder, of several `comparison.html` here.
 
     Raises:
-        QnasError: If a folder is no run, a file of it is damaged, the runs do not compare, or the page cannot be written.
+        QnasError: If a folder is no run, a file of it is damaged, the runs do not compare, or the page cannot be
+            written.
     """
     if not folders:
         raise InputError("a report needs a run: give the --out of a search")

@@ -155,9 +155,7 @@ def compare_volumes(runs: Sequence[Run], objectives: Sequence[Objective]) -> lis
     owner = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
     joint = owner[is_nondominated(together)]
     return [
-        Volume(
-            hypervolume(normalise(points, together), reference) / float(np.prod(reference)), int((joint == i).sum())
-        )
+        Volume(hypervolume(normalise(points, together), reference) / float(np.prod(reference)), int((joint == i).sum()))
         for i, points in enumerate(parts)
     ]
 
@@ -215,9 +213,7 @@ def _choices(
 
 
 def _fronts(runs: Sequence[Run], labels: Sequence[str]) -> pd.DataFrame:
-    parts = [
-        run.front.assign(run=label) for label, run in zip(labels, runs, strict=True) if run.front is not None
-    ]
+    parts = [run.front.assign(run=label) for label, run in zip(labels, runs, strict=True) if run.front is not None]
     table = pd.concat(parts, ignore_index=True)
     return table[["run", *(c for c in table.columns if c != "run")]]
 

@@ -73,8 +73,9 @@ def front_figure(run: Run, hover: Mapping[str, str], anchors: Mapping[str, str],
             text=[_lines(hover[n]) for n in names], customdata=[anchors[n] for n in names],
         ),
         {
-            "type": "scatter", "mode": "markers", "x": [first["latency_ms"]], "y": [first[test]], "name": "selected", "hoverinfo": "skip",
-            "showlegend": False, "marker": {"color": "rgba(0,0,0,0)", "size": 19, "line": {"color": INK, "width": 2}},
+            "type": "scatter", "mode": "markers", "x": [first["latency_ms"]], "y": [first[test]], "name": "selected",
+            "hoverinfo": "skip", "showlegend": False,
+            "marker": {"color": "rgba(0,0,0,0)", "size": 19, "line": {"color": INK, "width": 2}},
         },
     ]  # fmt: skip
     figure = _figure(data, "latency by benchmark_app (ms)", label_of(run.metric), 460)
@@ -143,8 +144,9 @@ def _lines(text: str) -> str:
 
 
 def _numbers(name: str, row: pd.Series, test: str) -> str:
+    low, high = number(row[f"{test}_ci95_low"], 3), number(row[f"{test}_ci95_high"], 3)
     return (
-        f"{name}\n{number(row[test], 4)} ({number(row[f'{test}_ci95_low'], 3)} to {number(row[f'{test}_ci95_high'], 3)})"
+        f"{name}\n{number(row[test], 4)} ({low} to {high})"
         f"\n{number(row['latency_ms'], 3)} ms, {number(row['size_bytes'] / 1e6, 2)} MB"
     )
 
@@ -163,7 +165,7 @@ def unfinished_figure(run: Run, current: Sequence[str]) -> Figure:
 
     data = [
         points(others, "measured", {"color": GREY, "size": 7}),
-        points(current, "best so far, not verified", {"color": "#ffffff", "size": 10, "line": {"color": BLUE, "width": 2}}),
+        points(current, "best so far, not verified", {"color": "#fff", "size": 10, "line": {"color": BLUE, "width": 2}}),
         _points(
             [b.values["latency_ms"] for b in bases], [b.values[run.metric] for b in bases], "unsearched network",
             {"color": ORANGE, "size": 11, "symbol": "diamond"},

@@ -61,7 +61,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "p": chance, "signed": signed, "times": times, "label": label_of, "duration": duration, "csv": csv_link,
+        "number": number, "p": chance, "signed": signed, "times": times, "label": label_of,
+        "duration": duration, "csv": csv_link,
     }  # fmt: skip
     return environment
 

@@ -1,4 +1,4 @@
-"""A network as a picture: blocks in order, the units of each one below the other, coloured by precision, as wide as kept."""
+"""A network as a picture: blocks in order, units below each other, coloured by precision, as wide as they are kept."""
 
 from __future__ import annotations
 
@@ -156,7 +156,9 @@ def draw_thumbnail(blocks: Sequence[Block]) -> Thumbnail:
         for y, cell in enumerate(block.cells):
             width = max(2.0, (COLUMN - 2) * cell.kept)
             left = x * COLUMN + (COLUMN - width) / 2
-            found.append(Rectangle(round(left, 2), y * ROW + 1, round(width, 2), cell.asked or "absent", bool(cell.why)))
+            found.append(
+                Rectangle(round(left, 2), y * ROW + 1, round(width, 2), cell.asked or "absent", bool(cell.why))
+            )
     tallest = max((len(b.cells) for b in blocks), default=1)
     return Thumbnail(tuple(found), max(1, len(blocks)) * COLUMN, tallest * ROW)
 

@@ -130,7 +130,9 @@ def _read_space(path: Path) -> SearchSpace:
 
 def _named(record: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """What is recorded of a network or of data; nothing where an earlier version recorded nothing."""
-    return {} if record is None else {**defaults, **record, "name": str(record["name"]), "source": str(record["source"])}
+    return (
+        {} if record is None else {**defaults, **record, "name": str(record["name"]), "source": str(record["source"])}
+    )
 
 
 def _check_values(evaluations: tuple[Evaluation, ...], space: SearchSpace) -> None:
@@ -166,7 +168,9 @@ def _predictor(column: str, record: Mapping[str, Any]) -> PredictorRecord:
         num_training=int(record["num_training"]),
         tau=float(scores["kendall_tau"]),
         mape=float(scores["mape"]),
-        left_out=tuple((float(m), float(p)) for m, p in zip(points["measured"], points["cross_validated"], strict=True)),
+        left_out=tuple(
+            (float(m), float(p)) for m, p in zip(points["measured"], points["cross_validated"], strict=True)
+        ),
         ahead=tuple((float(p["measured"]), float(p["predicted"])) for p in points["before_measuring"]),
         ahead_tau=None if ahead is None else float(ahead["kendall_tau"]),
     )

@@ -105,7 +105,9 @@ def test_the_page_may_load_nothing(tmp_path: Path) -> None:
 
 BROKEN = {
     "space.json": ("{", '"metric"', "[]"),
-    "machine.json": ("", "{}", '{"cpu": "x", "device": "CPU", "cores_usable": 2, "python": "3", "flags": 1, "packages": {}}'),
+    "machine.json": (
+        "", "{}", '{"cpu": "x", "device": "CPU", "cores_usable": 2, "python": "3", "flags": 1, "packages": {}}',
+    ),
     "recipe.yaml": ("model: [", "- a list"),
     "pareto.csv": ("", "candidate\nc001\n", "\x00\x01", None),
     "baselines.csv": ("baseline\n", None),
