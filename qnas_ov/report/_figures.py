@@ -163,9 +163,10 @@ def unfinished_figure(run: Run, current: Sequence[str]) -> Figure:
             text=[_lines(f"{n}\n{_seen_numbers(values[n], run.metric)}") for n in names],
         )  # fmt: skip
 
+    ring = {"color": "#ffffff", "size": 10, "line": {"color": BLUE, "width": 2}}
     data = [
         points(others, "measured", {"color": GREY, "size": 7}),
-        points(current, "best so far, not verified", {"color": "#fff", "size": 10, "line": {"color": BLUE, "width": 2}}),
+        points(current, "best so far, not verified", ring),
         _points(
             [b.values["latency_ms"] for b in bases], [b.values[run.metric] for b in bases], "unsearched network",
             {"color": ORANGE, "size": 11, "symbol": "diamond"},
