@@ -99,12 +99,14 @@ class Browser:
             "document.querySelectorAll('[data-figure]').length === document.querySelectorAll('.js-plotly-plot').length"
         )
 
-    def wait(self, expression: str, seconds: float = 20) -> None:
-        """Waits until an expression of JavaScript holds."""
+    def wait(self, expression: str, *, act: Callable[[], None] | None = None, seconds: float = 20) -> None:
+        """Waits until an expression of JavaScript holds, and does `act` again and again until then."""
         end = time.monotonic() + seconds
         while not self.ask(expression):
             assert time.monotonic() < end, f"never came true: {expression}"
-            time.sleep(0.05)
+            if act is not None:
+                act()
+            time.sleep(0.05 if act is None else 0.3)
 
     def ask(self, expression: str) -> Any:
         """The value of an expression of JavaScript."""

@@ -110,7 +110,7 @@ def test_images_become_grey_or_rgb(tmp_path: Path) -> None:
 
 def test_the_shipped_network_reads_images_of_digits(digits: Task) -> None:
     """Digits written as grey 8x8 images become what the registered data set holds."""
-    steps = image_preprocessing(MODELS.get("digits-vit").folder)
+    steps = image_preprocessing(MODELS.get("digits-vit").weights.folder)
     assert (steps.channels, steps.resize, steps.size) == (1, None, None)
     known = {x.tobytes() for x in digits.test.inputs["pixel_values"]}
     pixels = load_digits().images.astype(np.uint8)
