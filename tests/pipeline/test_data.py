@@ -30,14 +30,15 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from qnas_ov.core.errors import QnasError
+from qnas_ov.families import read_json
 from qnas_ov.ir import save_ir
 from qnas_ov.ir.formats import read_network
 from qnas_ov.measure import predict_outputs
 from qnas_ov.pipeline import run_search, run_sensitivity, verify_package
 from qnas_ov.pipeline._data import load_task
+from qnas_ov.pipeline._models import find_source
 from qnas_ov.pipeline._samples import SampleRecorder
 from qnas_ov.pipeline._setup import prepare_network, resolve
-from qnas_ov.pipeline._source import find_source
 from qnas_ov.pipeline._verify import Finalist
 from qnas_ov.recipe import Recipe, build_recipe
 from qnas_ov.tasks import Task, image_preprocessing, top1
@@ -54,12 +55,13 @@ QUICK = {
 
 def load(model: Path | str, data: Path | str, **settings: Any) -> tuple[Task, Recipe]:
     recipe = build_recipe({"model": str(model), "data": str(data), **settings})
-    return load_task(find_source(recipe.model), recipe)
+    return load_task(find_source(recipe), recipe)
 
 
 def exported(folder: Path) -> Path:
-    """The folder as optimum-intel saves it, which opens quickly."""
-    save_ir(read_network(folder)[0], folder / "openvino_model.xml")
+    """The folder as optimum-intel saves it, without weights of torch, which opens quickly."""
+    save_ir(read_network(folder, read_json(folder / "config.json")), folder / "openvino_model.xml")
+    (folder / "model.safetensors").unlink()
     return folder
 
 
@@ -141,7 +143,7 @@ def test_images_of_digits_for_the_shipped_network(tmp_path: Path) -> None:
         Image.fromarray(data.images[i].astype(np.uint8)).save(folder / f"{i}.png")
     task, recipe = load("digits-vit", tmp_path / "digits")
     assert recipe.shape is None
-    model = find_source("digits-vit").open({}).model
+    model = find_source(build_recipe({"model": "digits-vit"})).open({}).model
     outputs = predict_outputs(model, task.test.inputs, device="CPU", inference_precision="f32")[0]
     assert top1(outputs, task.test.labels).mean() > 0.95
 
@@ -370,17 +372,17 @@ def test_long_texts_may_be_cut(bert: Path, tmp_path: Path) -> None:
 def test_an_unknown_name_lists_the_ways(vit: Path) -> None:
     recipe = build_recipe({"model": str(vit), "dataset": "digit"})
     with pytest.raises(QnasError, match=r"choose one of digits; did you mean 'digits'\?, give an id of the hub"):
-        load_task(find_source(recipe.model), recipe)
+        load_task(find_source(recipe), recipe)
 
 
 def test_a_path_is_no_name_of_a_data_set(vit: Path, images: Path) -> None:
     recipe = build_recipe({"model": str(vit), "dataset": str(images)})
     with pytest.raises(QnasError, match="is a path: give it with --data"):
-        load_task(find_source(recipe.model), recipe)
+        load_task(find_source(recipe), recipe)
 
 
 def test_a_registered_data_set_is_judged_as_asked() -> None:
     recipe = build_recipe({"model": "digits-vit", "metric": "f1-macro", "max_samples": 100})
-    task, _ = load_task(find_source("digits-vit"), recipe)
+    task, _ = load_task(find_source(recipe), recipe)
     assert (task.metric.column, len(task.validation), len(task.test)) == ("f1_macro", 100, 100)
     assert len(task.notes) == 2
