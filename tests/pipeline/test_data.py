@@ -241,7 +241,6 @@ def test_a_search_on_images_by_class(images: Path, tmp_path: Path) -> None:
     vit = vit_folder(tmp_path / "vit")
     result = run_search({"model": str(vit), "data": str(images), **QUICK}, out=tmp_path / "run")
     assert result.metric == "accuracy_top1"
-    assert "[1,3,16,16]" in (tmp_path / "run" / "recipe.yaml").read_text()
     candidate = str(result.front["candidate"][0])
     manifest = json.loads((tmp_path / "run" / "deploy" / candidate / "manifest.json").read_text())
     assert manifest["labels"] == ["red", "green", "blue"]

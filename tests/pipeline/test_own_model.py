@@ -57,7 +57,7 @@ def test_a_search_without_labels(run: SearchResult) -> None:
 def test_the_report_says_that_the_architecture_was_not_searched(run: SearchResult) -> None:
     page = (run.folder / "report.html").read_text()
     assert "no known elastic dimensions" in page
-    assert "agreement_top1" in page
+    assert "agreement top-1" in page
 
 
 def test_the_ignored_scope_gives_the_policy(files: tuple[str, str], tmp_path: Path) -> None:
