@@ -44,7 +44,7 @@ def write_candidate(
     config: dict[str, Any] | None = None,
     preprocessor: dict[str, Any] | None = None,
     companions: dict[str, bytes] | None = None,
-    inputs: dict[str, np.ndarray] | None = None,
+    inputs: dict[Any, np.ndarray] | None = None,
     with_samples: bool = True,
     **changes: Any,
 ) -> Path:
@@ -52,7 +52,7 @@ def write_candidate(
     model = model or classifier()
     if inputs is None:
         x = np.random.default_rng(1).normal(size=(NUM_SAMPLES, 8)).astype(np.float32)
-        inputs = {model.input(0).any_name: x}
+        inputs = {next(iter(model.input(0).names), 0): x}
     saved = folder.parent / f"{folder.name}.xml"
     saved.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(model, saved, compress_to_fp16=False)

@@ -23,6 +23,12 @@ QUICK = {
 }
 
 
+SMALL = {
+    "evaluations": 8, "population": 4, "front_size": 2, "final_rounds": 1, "inference_precision": "f32",
+}  # fmt: skip
+"""What makes it smaller still, where the search itself is not the point."""
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tiny_supernet: Supernet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("tiny-model")

@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 import pandas as pd
 import pytest
-from pipeline.conftest import QUICK
+from pipeline.conftest import QUICK, SMALL
 
 import qnas_ov
 from qnas_ov.core.errors import ConstraintError, InputError, MeasurementError, QnasError, RunFolderError
@@ -130,11 +130,8 @@ def test_the_search_repeats_itself(finished_run: SearchResult, tmp_path: Path) -
 
 @pytest.mark.parametrize("algorithm", ["random", "nsga2"])
 def test_other_algorithms_and_objectives(tiny_model: str, tmp_path: Path, algorithm: str) -> None:
-    settings = {**QUICK, "evaluations": 8, "population": 4, "final_rounds": 1, "front_size": 2}
-    result = run_search(
-        settings | {"algorithm": algorithm, "objectives": ["macs", "accuracy"], "inference_precision": "f32"},
-        out=tmp_path / "run",
-    )
+    settings = {"algorithm": algorithm, "objectives": ["macs", "accuracy"]}
+    result = run_search({**QUICK, **SMALL, **settings}, out=tmp_path / "run")
     assert result.predictors == {}
     assert set(result.front["inference_precision"]) == {"f32"}
 
@@ -212,7 +209,7 @@ def test_two_runs_in_one_folder(finished_run: SearchResult) -> None:
 
 
 def test_constraints_that_nobody_meets_say_which_and_keep_the_journal(tiny_model: str, tmp_path: Path) -> None:
-    settings = {**QUICK, "evaluations": 8, "population": 4, "max_latency_ms": 1e-6}
+    settings = {**QUICK, **SMALL, "max_latency_ms": 1e-6}
     with pytest.raises(
         ConstraintError, match=r"no candidate meets --max-latency-ms .*: the best latency_ms of 8"
     ) as caught:
@@ -223,7 +220,7 @@ def test_constraints_that_nobody_meets_say_which_and_keep_the_journal(tiny_model
 
 
 def test_a_constraint_holds_on_the_front(tiny_model: str, tmp_path: Path) -> None:
-    result = run_search({**QUICK, "max_size_mb": 0.15, "final_rounds": 1}, out=tmp_path / "run")
+    result = run_search({**QUICK, **SMALL, "max_size_mb": 0.15}, out=tmp_path / "run")
     assert (result.front["size_bytes"] <= 0.15e6).all()
 
 
@@ -239,7 +236,7 @@ def test_a_failed_measurement_is_a_record_and_not_a_number(
         return real(self, genotype, name)
 
     monkeypatch.setattr(evaluate_module.Evaluator, "_measure_candidate", sometimes)
-    result = run_search({**QUICK, "final_rounds": 1}, out=tmp_path / "run")
+    result = run_search({**QUICK, **SMALL}, out=tmp_path / "run")
     table = pd.read_csv(result.folder / "evaluations.csv")
     failed = table[table["status"] == "failed"]
     assert len(failed) == 2
@@ -298,7 +295,7 @@ def test_a_failed_baseline_is_not_recorded_but_tried_again(
     def broken(self: Any, *arguments: Any, **options: Any) -> Any:
         raise MeasurementError("benchmark_app did not finish within 600 s")
 
-    settings = {**QUICK, "evaluations": 8, "population": 4, "final_rounds": 1, "front_size": 2}
+    settings = {**QUICK, **SMALL}
     with monkeypatch.context() as patch:
         patch.setattr(evaluate_module.Evaluator, "measure_latency", broken)
         with pytest.raises(QnasError, match="could not be measured as float-f32: .*run again with --resume") as caught:
