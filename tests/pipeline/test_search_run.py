@@ -220,7 +220,7 @@ def test_constraints_that_nobody_meets_say_which_and_keep_the_journal(tiny_model
 
 
 def test_a_constraint_holds_on_the_front(tiny_model: str, tmp_path: Path) -> None:
-    result = run_search({**QUICK, **SMALL, "max_size_mb": 0.15}, out=tmp_path / "run")
+    result = run_search({**QUICK, **SMALL, "algorithm": "linas", "max_size_mb": 0.15}, out=tmp_path / "run")
     assert (result.front["size_bytes"] <= 0.15e6).all()
 
 
