@@ -50,6 +50,8 @@ QUICK = {
     "front_size": 1,
     "latency_seconds": 0.02,
     "final_rounds": 1,
+    "algorithm": "random",
+    "inference_precision": "f32",
 }
 
 
