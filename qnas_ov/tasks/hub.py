@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from qnas_ov.core.errors import InputError, MissingDependencyError
+from qnas_ov.core.errors import InputError
 from qnas_ov.core.optional import import_optional
 from qnas_ov.tasks.sources import DataSource, Records, drop_unlabelled
 from qnas_ov.tasks.splits import PART_NAMES
@@ -32,7 +32,6 @@ def open_saved(path: Path, *, text_columns: Sequence[str] = (), label_column: st
     """Opens a folder that `datasets.save_to_disk` wrote, a parquet file, or a folder of parquet files.
 
     Raises:
-        MissingDependencyError: If `datasets` is not installed.
         InputError: If it is damaged, or its columns do not serve.
     """
     library = _library()
@@ -70,7 +69,6 @@ def open_hub(
         classes: Class of the network by class of the data set; () where the names of both agree.
 
     Raises:
-        MissingDependencyError: If `datasets` is not installed.
         InputError: If it cannot be reached, is gated, or its columns do not serve.
     """
     library = _library()
@@ -108,13 +106,7 @@ def _renumbered(source: DataSource, classes: Sequence[int]) -> DataSource:
 
 
 def _library() -> Any:
-    try:
-        return import_optional("datasets", extra="data")
-    except MissingDependencyError as error:
-        raise MissingDependencyError(
-            f"Hugging Face data sets need the package datasets ({error.__cause__}): install it with "
-            "`pip install 'qnas-ov[data]'`, or give a folder of images, a .csv, a .jsonl or an .npz with --data"
-        ) from error
+    return import_optional("datasets")  # takes a second
 
 
 def _reason(error: Exception) -> str:
