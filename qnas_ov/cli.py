@@ -377,8 +377,12 @@ def main() -> None:
         place = f" '{error.filename}'" if error.filename else ""
         fail(f"cannot read or write{place}: {error.strerror or error}; check the path, its rights and the free space")
         sys.exit(2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "qnas-ov"
+        fail(f"{error.format_message().rstrip('.')}; `{command} --help` tells what there is")
+        sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        fail(error.format_message())
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         fail("stopped")
