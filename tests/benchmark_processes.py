@@ -19,12 +19,14 @@ import json, os, sys, traceback
 import openvino.tools.benchmark.main
 
 for line in sys.stdin:
-    source, arguments, output = json.loads(line)
+    source, arguments, folder, environment, output = json.loads(line)
     child = os.fork()
     if child == 0:
         file = os.open(output, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, 1)
         os.dup2(file, 2)
+        os.chdir(folder)
+        os.environ.update(environment)
         sys.argv = ["-c", *arguments]
         code = 0
         try:
@@ -56,7 +58,9 @@ def forked_benchmark_app(patch: pytest.MonkeyPatch) -> Iterator[None]:
         descriptor, output = tempfile.mkstemp()
         os.close(descriptor)
         try:
-            parent.stdin.write(json.dumps([command[2], [str(a) for a in command[3:]], output]) + "\n")
+            environment = {**os.environ, **(settings.get("env") or {})}
+            request = [command[2], [str(a) for a in command[3:]], os.getcwd(), environment, output]
+            parent.stdin.write(json.dumps(request) + "\n")
             code = int(parent.stdout.readline())
             return subprocess.CompletedProcess(command, code, stdout=Path(output).read_text())
         finally:

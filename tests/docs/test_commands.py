@@ -176,7 +176,6 @@ def do(page: Path, steps: list[Step], namespace: dict[str, Any]) -> None:
 def after_readme(files: Path, quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of somebody who has done what the README says: the other pages begin there."""
     folder = Path(shutil.copytree(files, tmp_path_factory.mktemp("readme"), dirs_exist_ok=True))
-    shutil.copyfile(ROOT / "recipes" / "digits-vit.yaml", folder / "digits-vit.yaml")
     _save_onnx(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
