@@ -369,7 +369,7 @@ def main() -> None:
     """Entry point: errors of ours become one sentence and an exit code."""
     INTERRUPTION.install()
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="qnas-ov", standalone_mode=False)
     except QnasError as error:
         fail(str(error))
         sys.exit(error.exit_code)
@@ -379,7 +379,8 @@ def main() -> None:
         sys.exit(2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "qnas-ov"
-        fail(f"{error.format_message().rstrip('.')}; `{command} --help` tells what there is")
+        message = " ".join(error.format_message().split()).rstrip(".")  # choices come in lines of their own
+        fail(f"{message}; `{command} --help` tells what there is")
         sys.exit(2)
     except click.ClickException as error:
         fail(error.format_message())

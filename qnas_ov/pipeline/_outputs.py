@@ -279,7 +279,7 @@ def load_result(folder: Path) -> SearchResult:
         metric = str(json.loads((folder / "space.json").read_text())["metric"])
         return SearchResult(
             folder=folder,
-            front=_read_table(folder / "pareto.csv", "candidate", metric),
+            front=_read_table(folder / "pareto.csv", "candidate", metric, "latency_ms", "size_bytes"),
             baselines=_read_table(folder / "baselines.csv", "baseline", metric),
             predictors=json.loads((folder / "predictors.json").read_text()),
             metric=metric,
@@ -291,10 +291,10 @@ def load_result(folder: Path) -> SearchResult:
         ) from error
 
 
-def _read_table(path: Path, name: str, metric: str) -> pd.DataFrame:
-    """A table of networks, with the columns that every rule of `package` looks at."""
+def _read_table(path: Path, *columns: str) -> pd.DataFrame:
+    """A table of networks with at least these columns: what the rules of `package` look at."""
     table = pd.read_csv(path)
-    lacking = [c for c in (name, metric, f"test_{metric}", "latency_ms", "size_bytes") if c not in table]
+    lacking = [c for c in columns if c not in table]
     if lacking:
         raise ValueError(f"{path.name} has no column '{lacking[0]}'")
     return table

@@ -123,7 +123,7 @@ def test_an_unfinished_run_is_refused(run: Path) -> None:
     ("name", "content", "reason"),
     [
         ("pareto.csv", "", "No columns"),
-        ("pareto.csv", "candidate,accuracy_top1\nc1,0.5\n", "pareto.csv has no column 'test_accuracy_top1'"),
+        ("pareto.csv", "candidate,accuracy_top1\nc1,0.5\n", "pareto.csv has no column 'latency_ms'"),
         ("baselines.csv", "baseline\nfloat-f32\n", "baselines.csv has no column 'accuracy_top1'"),
         ("space.json", "{}", "it lacks 'metric'"),
         ("space.json", "[]", "list indices"),
