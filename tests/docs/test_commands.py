@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -93,10 +94,21 @@ def quick(files: Path) -> Iterator[None]:
             settings |= {"model": str(files / "digits-vit-small"), "dataset": "digits"}
         return settings
 
-    def run_search(given: Mapping[str, Any], *, resume: bool = False, **others: Any) -> Any:
+    finished: dict[str, Path] = {}
+
+    def run_search(given: Mapping[str, Any], *, out: Path, resume: bool = False, **others: Any) -> Any:
         if "model" in given:
             build_recipe({"population": 4, **given})  # a few evaluations lower the default
-        return search({} if resume and not given else {**small(given), **QUICK}, resume=resume, **others)
+        if resume and not given:
+            return search({}, out=out, resume=True, **others)
+        settings = {"device": "CPU", **small(given), **QUICK}
+        key = json.dumps(settings, default=str, sort_keys=True)
+        if key in finished and settings["model"] == str(files / "digits-vit-small"):
+            shutil.copytree(finished[key], out)  # several pages begin with the same search
+            return qnas_ov.pipeline.load_result(out)
+        result = search(settings, out=out, resume=resume, **others)
+        finished[key] = out.resolve()
+        return result
 
     def run_sensitivity(given: Mapping[str, Any], *, samples: int | None, latency: bool, **others: Any) -> Any:
         build_recipe(given)
