@@ -95,14 +95,14 @@ _SETTINGS = _options(
         help="int8, w8 (INT8 weights only) or float: what units may run in; give it once for each.  "
         "[default: int8 float]",
     ),
-    click.option("--evaluations", type=int, help="Candidates to measure."),
+    click.option("--evaluations", type=int, help="Candidates to measure.  [default: 250, or the model's own]"),
     click.option("--algorithm", help="linas, nsga2 or random.  [default: linas]"),
-    click.option("--population", type=int, help="Size of the first, random batch."),
+    click.option("--population", type=int, help="Size of the first, random batch.  [default: 50, or less]"),
     click.option("--max-latency-ms", type=float, help="Largest latency."),
     click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
     click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
-    click.option("--front-size", type=int, help="Candidates of the front to verify and package."),
-    click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
+    click.option("--front-size", type=int, help="Candidates of the front to verify and package.  [default: 16]"),
+    click.option("--seed", type=int, help="Seed of everything random but the splits.  [default: 0]"),
 )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
         print_result(result)
 
 
-@cli.command()
+@cli.command(short_help="Show what INT8 costs each layer.")
 @_NETWORK
 @click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto, what the device runs by default]")
 @click.option("--samples", type=click.IntRange(min=2), help="Validation samples per unit; all if left out.")
@@ -187,7 +187,7 @@ def _parse_size(context: click.Context, option: click.Parameter, value: str | No
     return None if value is None else (int(match[1]), int(match[2]))
 
 
-@cli.command()
+@cli.command(short_help="Package a candidate for a server.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--select",
@@ -215,7 +215,7 @@ def _parse_size(context: click.Context, option: click.Parameter, value: str | No
 @click.option("--batch", type=click.IntRange(min=1), help="Samples per inference; any number if left out.")
 @click.option("--static", is_flag=True, help="The same as --batch 1.")
 @click.option("--name", help="Name of the model on the server; the network's own if left out.")
-@click.option("--samples/--no-samples", default=True, help="Whether 64 test samples come along for `verify`.")
+@click.option("--samples/--no-samples", default=True, help="Whether test samples, at most 64, come along for `verify`.")
 @click.option("--out", type=click.Path(path_type=Path), help="New folder.  [default: RUN/packages/CANDIDATE-FORMAT]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def package(
@@ -247,7 +247,7 @@ def package(
         print_package(result)
 
 
-@cli.command()
+@cli.command(short_help="Check a package and repeat its accuracy.")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def verify(package: Path, as_json: bool) -> None:
@@ -264,7 +264,7 @@ def verify(package: Path, as_json: bool) -> None:
         print_package_check(result)
 
 
-@cli.command()
+@cli.command(short_help="Render the page of a run, or compare runs.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), help="An .html.  [default: RUN/report.html; of several comparison.html]"
@@ -284,7 +284,7 @@ def report(runs: tuple[Path, ...], out: Path | None, show: bool, as_json: bool) 
         fail(f"no browser could be opened: open {result.page} yourself")
 
 
-@cli.command()
+@cli.command(short_help="Train a model as a supernet.")
 @click.option("--model", required=True, help="A model of `qnas-ov models`, a Hugging Face folder, or an id of the hub.")
 @click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]")
 @click.option("--dataset", help="Data to train on; a registered model's own if left out.")
@@ -327,7 +327,7 @@ def train(
         click.echo(f"to search them: qnas-ov search --model {result.folder}")
 
 
-@cli.command()
+@cli.command(short_help="List the models that can be named.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def models(as_json: bool) -> None:
     """List the models that can be named, and whether their weights are here already.
@@ -343,7 +343,7 @@ def models(as_json: bool) -> None:
         print_models(rows)
 
 
-@cli.command()
+@cli.command(short_help="Check this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def doctor(as_json: bool) -> None:
     """Check this machine: versions, devices, CPU flags, a broken torchvision, offline state.
@@ -369,7 +369,7 @@ def main() -> None:
     """Entry point: errors of ours become one sentence and an exit code."""
     INTERRUPTION.install()
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="qnas-ov", standalone_mode=False)
     except QnasError as error:
         fail(str(error))
         sys.exit(error.exit_code)
@@ -377,8 +377,13 @@ def main() -> None:
         place = f" '{error.filename}'" if error.filename else ""
         fail(f"cannot read or write{place}: {error.strerror or error}; check the path, its rights and the free space")
         sys.exit(2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "qnas-ov"
+        message = " ".join(error.format_message().split()).rstrip(".")  # choices come in lines of their own
+        fail(f"{message}; `{command} --help` tells what there is")
+        sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        fail(error.format_message())
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         fail("stopped")

@@ -132,6 +132,11 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
     for name in ("objectives", "precisions", "text_column"):
         if isinstance(merged.get(name), list):
             merged[name] = tuple(merged[name])
+    if isinstance(merged.get("text_column"), tuple) and len(merged["text_column"]) > 2:
+        raise InputError(
+            f"texts stand in one column, pairs of texts in two: {origin} give {len(merged['text_column'])} "
+            f"({', '.join(map(str, merged['text_column']))}); leave out some of --text-column"
+        )
     for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds"):
         if isinstance(merged.get(name), int) and not isinstance(merged[name], bool):
             merged[name] = float(merged[name])

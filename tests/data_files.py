@@ -41,12 +41,12 @@ def flat_folder(folder: Path, count: int = 24) -> Path:
     return folder
 
 
-def vit_folder(folder: Path, *, labels: Sequence[str] = ("red", "green", "blue")) -> Path:
-    """A ViT of two layers with random weights, with its image processor."""
+def vit_folder(folder: Path, *, labels: Sequence[str] = ("red", "green", "blue"), layers: int = 2) -> Path:
+    """A ViT of few layers with random weights, with its image processor."""
     torch.manual_seed(0)
     config = ViTConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=16, patch_size=4,
-        id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
+        hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64,
+        image_size=16, patch_size=4, id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
     )  # fmt: skip
     model = ViTForImageClassification(config).eval()
     _spread_weights(model)
@@ -70,12 +70,15 @@ def write_tokenizer(folder: Path) -> Path:
     return folder
 
 
-def bert_folder(folder: Path, *, labels: Sequence[str] = ("bad", "good"), embeds: bool = False) -> Path:
-    """A BERT of two layers with random weights and 32 positions, with its tokenizer."""
+def bert_folder(
+    folder: Path, *, labels: Sequence[str] = ("bad", "good"), embeds: bool = False, layers: int = 2
+) -> Path:
+    """A BERT of few layers with random weights and 32 positions, with its tokenizer."""
     torch.manual_seed(0)
     config = BertConfig(
-        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=5 + len(WORDS),
-        max_position_embeddings=32, id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
+        hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64,
+        vocab_size=5 + len(WORDS), max_position_embeddings=32,
+        id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
     )  # fmt: skip
     model = (BertModel if embeds else BertForSequenceClassification)(config).eval()
     _spread_weights(model)

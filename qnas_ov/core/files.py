@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qnas_ov.core.errors import RunFolderError
+from qnas_ov.core.errors import InputError, RunFolderError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -46,6 +46,19 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def check_place(out: Path) -> None:
+    """Checks that a new file or folder can be made, before any work is done for it.
+
+    Raises:
+        InputError: If a part of its path is a file, or may not be written in.
+    """
+    above = next(path for path in out.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise InputError(f"--out '{out}' must lie in a folder: '{above}' is a file; choose another place")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"--out '{out}' must lie where you may write: '{above}' is not yours; choose another place")
+
+
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yields a temporary folder that becomes `target` if the block succeeds, and vanishes if it fails.
@@ -71,6 +84,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise RunFolderError(
             f"cannot write '{target}': {error.strerror or error}; make room or choose another place"
         ) from error
+    except RunFolderError as error:  # of a file in it, by a name that nobody has seen
+        raise RunFolderError(str(error).replace(str(part), str(target))) from error
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)

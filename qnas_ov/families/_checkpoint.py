@@ -44,12 +44,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The configuration of a checkpoint.
 
     Raises:
-        InputError: If the folder has none.
+        InputError: If the folder has none, or its entry of this project is no object.
     """
     config = read_json(folder / "config.json")
     if config is None:
         raise InputError(
             f"the checkpoint '{folder}' must hold config.json: give the folder of a Hugging Face checkpoint"
+        )
+    if not isinstance(config.get(CONFIG_KEY, {}), dict):
+        raise InputError(
+            f"'{CONFIG_KEY}' in '{folder / 'config.json'}' must be an object of choices by dimension: got "
+            f"{config[CONFIG_KEY]!r}; correct it or take it out"
         )
     return config
 

@@ -26,7 +26,7 @@ def save_ir(model: ov.Model, path: Path) -> Path:
             os.replace(part.with_suffix(".bin"), path.with_suffix(".bin"))
             os.replace(part, path)
     except (OSError, RuntimeError) as error:
-        raise RunFolderError(
-            f"cannot save the IR '{path}': {str(error).strip().splitlines()[-1]}; make room"
-        ) from error
+        told = str(error).strip().splitlines()[-1]
+        reason = "the disk is full, or the files may not be written" if "iostream error" in told else told
+        raise RunFolderError(f"cannot save the IR '{path}': {reason}; make room or choose another place") from error
     return path

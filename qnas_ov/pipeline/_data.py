@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def load_task(source: Source, recipe: Recipe) -> tuple[Task, Recipe]:
     if recipe.text_column or recipe.label_column or recipe.truncate:
         raise InputError("--text-column, --label-column and --truncate are for tables of texts: leave them out")
     if name is not None:
-        return _judged(TASKS.get(name)(), source, recipe), recipe
+        return _judged(_check_fits(TASKS.get(name)(), source, recipe), source, recipe), recipe
     if recipe.data is None:
         raise InputError(f"'{source.name}' needs samples: add --data with a file or folder, or --dataset")
     return _judged(_load_arrays(source, recipe, Path(recipe.data)), source, recipe), recipe
@@ -56,7 +57,9 @@ def _open_named(chosen: DefaultData, recipe: Recipe) -> DataSource:
         try:
             TASKS.get(name)
         except UnknownNameError as error:
-            raise UnknownNameError(f"{error}, give an id of the hub (owner/name), or a path with --data") from error
+            raise UnknownNameError(
+                f"{error}; an id of the hub (owner/name) will do as well, or a path with --data"
+            ) from error
     elif Path(name).exists():
         raise InputError(f"--dataset takes a name or an id of the hub, and '{name}' is a path: give it with --data")
     return open_hub(
@@ -67,6 +70,30 @@ def _open_named(chosen: DefaultData, recipe: Recipe) -> DataSource:
         split=chosen.split,
         classes=chosen.classes,
     )
+
+
+def _check_fits(task: Task, source: Source, recipe: Recipe) -> Task:
+    """Checks that a registered data set holds what the network reads, and has its classes."""
+    network = source.open(parse_shapes(recipe.shape))
+    wanted = {i.name: tuple(i.shape) for i in network.inputs}
+    found = {name: array.shape[1:] for name, array in task.test.inputs.items()}
+    remedy = "give other data with --data or --dataset"
+    if found != wanted:
+        raise InputError(
+            f"the data set '{task.name}' must hold what '{source.name}' reads, {_describe(wanted)}: it holds "
+            f"{_describe(found)}; {remedy}"
+        )
+    if task.metric.labelled and network.num_classes != len(task.labels) and not ignores_labels(recipe.metric):
+        scored = "scores none" if network.num_classes is None else f"scores {network.num_classes}"
+        raise InputError(
+            f"the data set '{task.name}' must have the classes of '{source.name}': it has {len(task.labels)} and the "
+            f"network {scored}; {remedy}, or choose a --metric that needs no labels (agreement, cosine, fidelity)"
+        )
+    return task
+
+
+def _describe(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
 
 
 def _load_arrays(source: Source, recipe: Recipe, path: Path) -> Task:

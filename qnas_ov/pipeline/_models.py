@@ -47,8 +47,8 @@ def find_source(recipe: Recipe) -> Source:
         entry = MODELS.get(model)
     except UnknownNameError as error:
         raise UnknownNameError(
-            f"{error}, or give a path (an .xml, an .onnx, a Hugging Face folder) or an id of the Hugging Face hub, "
-            "owner/name"
+            f"{error}; a path (an .xml, an .onnx, a Hugging Face folder) or an id of the Hugging Face hub, owner/name, "
+            "will do as well"
         ) from error
     return _checkpoint(recipe, entry.name, _place(entry.weights, recipe.revision), entry)
 

@@ -23,6 +23,7 @@ from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
 from qnas_ov.tasks import image_preprocessing
 
+_FINISHED = ("space.json", "predictors.json", "baselines.csv", "pareto.csv")
 _SAME_MACHINE = ("device_name", "cpu", "flags", "cores_usable", "packages")
 
 
@@ -268,15 +269,32 @@ def load_result(folder: Path) -> SearchResult:
     Raises:
         RunFolderError: If a file is missing or damaged.
     """
+    missing = [name for name in _FINISHED if not (folder / name).is_file()]
+    if missing:
+        raise RunFolderError(
+            f"'{folder}' is no finished run: it holds no {missing[0]}; continue it with --resume, or choose another "
+            "folder"
+        )
     try:
+        metric = str(json.loads((folder / "space.json").read_text())["metric"])
         return SearchResult(
             folder=folder,
-            front=pd.read_csv(folder / "pareto.csv"),
-            baselines=pd.read_csv(folder / "baselines.csv"),
+            front=_read_table(folder / "pareto.csv", "candidate", metric, "latency_ms", "size_bytes"),
+            baselines=_read_table(folder / "baselines.csv", "baseline", metric),
             predictors=json.loads((folder / "predictors.json").read_text()),
-            metric=str(json.loads((folder / "space.json").read_text())["metric"]),
+            metric=metric,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunFolderError(
-            f"'{folder}' is no finished run ({error}): continue it with --resume, or choose another folder"
+            f"a file of the run '{folder}' is damaged ({reason}): restore it from a copy of the run"
         ) from error
+
+
+def _read_table(path: Path, *columns: str) -> pd.DataFrame:
+    """A table of networks with at least these columns: what the rules of `package` look at."""
+    table = pd.read_csv(path)
+    lacking = [c for c in columns if c not in table]
+    if lacking:
+        raise ValueError(f"{path.name} has no column '{lacking[0]}'")
+    return table

@@ -181,9 +181,11 @@ def verify_package(folder: Path) -> PackageCheck:
         device = check_device(str(manifest["machine"]["device"]))
         hint = str(manifest["inference_precision"])
         model = folder / manifest.get("layout", {"model": "openvino_model.xml"})["model"]
-        record = manifest.get("samples")
-    except (KeyError, TypeError) as error:
-        raise PackageError(f"the manifest of '{folder}' does not give {error}: make the package again") from error
+        record = _read_record(manifest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise PackageError(
+            f"the manifest of '{folder}' is damaged, it does not give what it must ({error}): make the package again"
+        ) from error
     if model.relative_to(folder).as_posix() not in manifest["files"]:
         raise PackageError(f"'{model}' must be the network of the package and is not: make the package again")
     batch = read_tensors(model).batch
@@ -197,8 +199,19 @@ def verify_package(folder: Path) -> PackageCheck:
         raise PackageError(f"'{model}' does not load on {device}: {reason}") from error
     repeated = None
     if record is not None:
-        repeated = _repeat(compiled, batch, read_samples(folder / str(record["file"])), record, folder)
+        repeated = _repeat(compiled, batch, read_samples(folder / record["file"]), record, folder)
     return PackageCheck(folder, len(manifest["files"]), device, hint, repeated, digest_file(folder / "manifest.json"))
+
+
+def _read_record(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the manifest records of the samples; the file must be one whose digest was checked."""
+    stated = manifest.get("samples")
+    if stated is None:
+        return None
+    record = {"file": str(stated["file"]), "metric": str(stated["metric"]), "value": float(stated["value"])}
+    if record["file"] not in manifest["files"]:
+        raise ValueError(f"'{record['file']}' is no file of the package")
+    return record
 
 
 def _check_version(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -216,7 +229,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _repeat(
     compiled: ov.CompiledModel, batch: int | None, samples: Samples, record: Mapping[str, Any], folder: Path
 ) -> Repeated:
-    metric = find_metric(str(record["metric"]))
+    metric = find_metric(record["metric"])
     outputs = _infer(compiled, samples, batch or len(samples), folder)
     if outputs.shape != samples.outputs.shape:
         raise PackageError(
@@ -224,7 +237,7 @@ def _repeat(
             "recorded: make the package again"
         )
     changed = int((outputs.argmax(-1) != samples.outputs.argmax(-1)).sum()) if metric.classes else None
-    recorded, value = float(record["value"]), metric.value(outputs, samples.target)
+    recorded, value = record["value"], metric.value(outputs, samples.target)
     repeated = Repeated(metric.column, len(samples) // metric.rows, recorded, value, changed)
     _judge(repeated, metric, folder)
     return repeated

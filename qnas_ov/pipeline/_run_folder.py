@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qnas_ov.core.errors import InputError, RunFolderError
-from qnas_ov.core.files import write_text
+from qnas_ov.core.files import check_place, write_text
 from qnas_ov.journal import Journal
 from qnas_ov.pipeline._setup import canonical_recipe
 from qnas_ov.recipe import Recipe, build_recipe, read_recipe_file
@@ -23,9 +23,10 @@ def stored_recipe(folder: Path) -> Recipe | None:
     """The recipe of the run that `folder` holds, or None if it holds none.
 
     Raises:
-        InputError: If the folder is a file, or holds other things.
+        InputError: If the folder is a file, holds other things, or cannot be made.
     """
     if not folder.exists():
+        check_place(folder)
         return None
     if not folder.is_dir():
         raise InputError(f"--out '{folder}' must be a folder: it is a file; choose another name")

@@ -11,7 +11,7 @@ import openvino as ov
 import pandas as pd
 
 from qnas_ov.core.errors import ConstraintError, InputError
-from qnas_ov.core.files import atomic_folder, write_json, write_text
+from qnas_ov.core.files import atomic_folder, check_place, write_json, write_text
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Interval
 from qnas_ov.ir import FLOAT, INT8, PrecisionUnit, save_ir
@@ -140,6 +140,8 @@ def run_sensitivity(
     progress = progress or Silent()
     if out is not None and out.exists():
         raise InputError(f"--out '{out}' must not exist yet: choose a new folder")
+    if out is not None:
+        check_place(out)
     setup = resolve(given, origin=origin, source=source, progress=progress)
     network = prepare_network(setup, progress)
     try:

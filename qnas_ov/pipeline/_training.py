@@ -80,7 +80,7 @@ def run_training(
         supernet = family.build(read_config(source.folder), seed=settings.seed)
     else:
         supernet = source.supernet
-    _check_data(supernet, task, model)
+    _check_data(supernet, task, model if init is None else str(init))
     try:
         out.mkdir(parents=True)
     except OSError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,12 +38,13 @@ def open_saved(path: Path, *, text_columns: Sequence[str] = (), label_column: st
     """
     library = _library()
     try:
-        if path.is_dir() and is_saved_data_set(path):
-            found = library.load_from_disk(str(path))
-        elif path.is_dir():
-            found = library.load_dataset("parquet", data_dir=str(path))
-        else:
-            found = library.load_dataset("parquet", data_files=str(path))
+        with _quiet():
+            if path.is_dir() and is_saved_data_set(path):
+                found = library.load_from_disk(str(path))
+            elif path.is_dir():
+                found = library.load_dataset("parquet", data_dir=str(path))
+            else:
+                found = library.load_dataset("parquet", data_files=str(path))
     except Exception as error:  # pyarrow, fsspec and datasets each have errors of their own
         raise InputError(
             f"cannot read '{path}' as a Hugging Face data set: {_reason(error)}; save it again with save_to_disk"
@@ -74,7 +77,8 @@ def open_hub(
     library = _library()
     repository, _, configuration = name.partition(":")
     try:
-        found = library.load_dataset(repository, configuration or None, revision=revision, split=split)
+        with _quiet():
+            found = library.load_dataset(repository, configuration or None, revision=revision, split=split)
     except Exception as error:  # every way in which a network, a hub or a file can fail
         raise InputError(
             f"cannot get the data set '{name}' from the hub ({_hub_reason(error)}): give a local folder or file with "
@@ -82,6 +86,20 @@ def open_hub(
         ) from error
     source = _open(found, name, f"Hugging Face data set {name}", f"the data set '{name}'", text_columns, label_column)
     return _renumbered(source, classes) if classes else source
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps to itself what the libraries log about a failure: the error that follows says it."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _hub_reason(error: Exception) -> str:

@@ -77,7 +77,9 @@ def _records(paths: Sequence[Path], labels: tuple[str, ...] | None) -> Records:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    # A link to nowhere counts: to pass over it would be to lose a sample without a word.
+    there = path.is_file() or not path.exists()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and there
 
 
 def _images(folder: Path) -> list[Path]:

@@ -96,7 +96,7 @@ def choose_columns(
         if column not in columns:
             near = difflib.get_close_matches(column, columns, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise InputError(f"{place} has no column '{column}': its columns are {', '.join(columns)}{hint}")
+            raise InputError(f"{place} has no column '{column}': choose among {', '.join(columns)}{hint}")
     if len(set((*text_columns, label_column))) <= len(text_columns):
         raise InputError(
             f"text and label columns of {place} must differ: got {', '.join(text_columns)} and {label_column}"
@@ -206,8 +206,14 @@ def read_labels(column: Sequence[Any], name: str, where: Any) -> tuple[str, ...]
     """The labels of a column as text; None if it holds -1 throughout, as test splits with secret labels do.
 
     Raises:
-        InputError: With the first row that has no label.
+        InputError: With the first row that has no label, or more than one.
     """
+    for i, value in enumerate(column):
+        if isinstance(value, list | dict):
+            raise InputError(
+                f"a label must be a text or a number: {where(i)} has a {type(value).__name__} in the column '{name}'; "
+                "give another --label-column, or one label a row"
+            )
     labels = tuple("" if value is None else str(int(value) if isinstance(value, bool) else value) for value in column)
     if set(labels) == {"-1"}:
         return None

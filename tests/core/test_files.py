@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qnas_ov.core.errors import RunFolderError
-from qnas_ov.core.files import atomic_folder, write_json, write_text
+from qnas_ov.core.errors import InputError, RunFolderError
+from qnas_ov.core.files import atomic_folder, check_place, write_json, write_text
 from qnas_ov.core.fingerprint import digest_arrays, digest_file, digest_json
 
 
@@ -20,6 +20,22 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert (tmp_path / "a.json").read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_would_be(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunFolderError, match=f"cannot write {tmp_path / 'new' / 'no' / 'file'}:"),
+        atomic_folder(tmp_path / "new") as part,
+    ):
+        write_text(part / "no" / "file", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_is_checked_before_the_work(tmp_path: Path) -> None:
+    check_place(tmp_path / "new" / "folder")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=f"must lie in a folder: '{tmp_path / 'file'}' is a file"):
+        check_place(tmp_path / "file" / "new" / "run")
 
 
 def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

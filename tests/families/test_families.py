@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qnas_ov.families import FAMILIES, MODELS, ChannelGroup, Supernet
+from qnas_ov.core.errors import InputError
+from qnas_ov.families import FAMILIES, MODELS, ChannelGroup, Supernet, read_config
 from qnas_ov.tasks import TASKS
 
 
@@ -70,3 +71,11 @@ def test_the_same_seed_builds_the_same_weights_and_leaves_torch_alone(tiny_super
     assert torch.equal(torch.rand(1), expected)
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_choices_that_are_no_object_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit", "qnas_ov": 3}')
+    with pytest.raises(
+        InputError, match="'qnas_ov' in .*config.json' must be an object of choices by dimension: got 3"
+    ):
+        read_config(tmp_path)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 import openvino as ov
 import pandas as pd
@@ -29,7 +30,7 @@ from openvino import opset13 as ops
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from qnas_ov.core.errors import QnasError
+from qnas_ov.core.errors import InputError, QnasError
 from qnas_ov.families import read_json
 from qnas_ov.ir import save_ir
 from qnas_ov.ir.formats import read_network
@@ -341,7 +342,7 @@ BAD_DATA: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any], list[str]
     "columns of images": ("vit", image_folder, {"label_column": "label"}, ["leave --text-column"]),
     "truncated images": ("vit", image_folder, {"truncate": True}, ["--truncate is for texts"]),
     "few samples": ("vit", image_folder, {"max_samples": 4}, ["max_samples", "greater than or equal to 8"]),
-    "three columns": ("bert", table(), {"text_column": ["a", "b", "c"]}, ["text_column"]),
+    "three columns": ("bert", table(), {"text_column": ["a", "b", "c"]}, ["--text-column", "3 (a, b, c)", "two"]),
 }  # fmt: skip
 
 
@@ -363,6 +364,28 @@ def test_bad_data_are_one_sentence_and_leave_nothing(models: dict[str, Path], tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_registered_data_set_must_fit_the_network(vit: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"what '.*' reads, 'pixel_values' \[3, 16, 16\]: it holds .* \[1, 8, 8\]"):
+        run_search({"model": str(vit), "dataset": "digits", **QUICK}, out=tmp_path / "out")
+    other = checkpoints.vit_folder(tmp_path / "four", num_labels=4)
+    with pytest.raises(InputError, match="it has 10 and the network scores 4"):
+        run_search({"model": str(other), "dataset": "digits", **QUICK}, out=tmp_path / "out")
+    task, _ = load_task(
+        find_source(recipe := build_recipe({"model": str(other), "dataset": "digits", "metric": "agreement"})), recipe
+    )
+    assert task.metric.column == "agreement_top1"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_link_to_nowhere_is_an_unreadable_image(vit: Path, tmp_path: Path) -> None:
+    folder = image_folder(tmp_path / "data")
+    for path in (folder / "red").iterdir():
+        path.unlink()
+        path.symlink_to("nowhere.png")
+    with pytest.raises(InputError, match=r"cannot read the image '.*\.png': No such file or directory; mend or remove"):
+        load(vit, folder)
+
+
 def test_long_texts_may_be_cut(bert: Path, tmp_path: Path) -> None:
     task, recipe = load(bert, long_text(tmp_path / "long.csv"), truncate=True)
     assert recipe.shape == "[1,32]"
@@ -372,7 +395,7 @@ def test_long_texts_may_be_cut(bert: Path, tmp_path: Path) -> None:
 
 def test_an_unknown_name_lists_the_ways(vit: Path) -> None:
     recipe = build_recipe({"model": str(vit), "dataset": "digit"})
-    with pytest.raises(QnasError, match=r"choose one of digits; did you mean 'digits'\?, give an id of the hub"):
+    with pytest.raises(QnasError, match=r"choose one of digits; did you mean 'digits'\?; an id of the hub"):
         load_task(find_source(recipe), recipe)
 
 

@@ -335,7 +335,9 @@ def test_example_inputs_that_do_not_fit(examples: Any, words: str, samples: str,
 
 
 def test_what_names_nothing(cache: Path, vit: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"did you mean 'vit-base'.*or an id of the Hugging Face hub"):
+    with pytest.raises(
+        UnknownNameError, match=r"did you mean 'vit-base'.*or an id of the Hugging Face hub, owner/name, will do"
+    ):
         load("vit-bas")
     for missing in ("./nowhere", "a/b/c", "missing.xml", "missing.onnx"):
         with pytest.raises(InputError, match="there is no such file"):

@@ -115,8 +115,26 @@ def test_the_python_call_packages_ids_as_before_and_rules_in_formats(run: Path, 
 
 def test_an_unfinished_run_is_refused(run: Path) -> None:
     (run / "pareto.csv").unlink()
-    with pytest.raises(RunFolderError, match="is no finished run"):
+    with pytest.raises(RunFolderError, match="is no finished run: it holds no pareto.csv; continue it with --resume"):
         run_package(run, select="fastest", format="ir")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("pareto.csv", "", "No columns"),
+        ("pareto.csv", "candidate,accuracy_top1\nc1,0.5\n", "pareto.csv has no column 'latency_ms'"),
+        ("baselines.csv", "baseline\nfloat-f32\n", "baselines.csv has no column 'accuracy_top1'"),
+        ("space.json", "{}", "it lacks 'metric'"),
+        ("space.json", "[]", "list indices"),
+        ("predictors.json", "{", "Expecting property name"),
+    ],
+)
+def test_a_damaged_run_is_refused(run: Path, name: str, content: str, reason: str) -> None:
+    (run / name).write_text(content)
+    with pytest.raises(RunFolderError, match=f"a file of the run '.*' is damaged .*{reason}"):
+        run_package(run, select="fastest", format="ir")
+    assert not (run / "packages").exists()
 
 
 # --- verification ----------------------------------------------------------------------------------------------------
@@ -185,9 +203,15 @@ def test_what_cannot_be_verified_is_said(run: Path) -> None:
     folder = package(run, "ir")
     for changes, message in (
         ({"minimum_openvino": "2099.1"}, "needs OpenVINO 2099.1 or newer, here is 20"),
-        ({"minimum_openvino": "2020.1", "inference_precision": None}, "does not give 'inference_precision'"),
+        (
+            {"minimum_openvino": "2020.1", "inference_precision": None},
+            r"does not give what it must \('inference_precision'\)",
+        ),
         ({"inference_precision": "f32", "layout": {"model": "../model.xml"}}, "must be the network of the package"),
         ({"layout": {"model": "model.xml"}, "machine": {"device": "TPU"}}, "device 'TPU' is not available"),
+        ({"machine": {"device": "CPU"}, "samples": 3}, "the manifest of .* is damaged"),
+        ({"samples": {"file": "samples.npz", "metric": "accuracy_top1", "value": "x"}}, "is damaged, .*float: 'x'"),
+        ({"samples": {"file": "../x", "metric": "accuracy_top1", "value": 1}}, "'../x' is no file of the package"),
         ({"format": 99}, "has format 99, this version reads 1"),
     ):
         rewrite_manifest(folder, **changes)

@@ -108,6 +108,9 @@ BAD_FILES: dict[str, tuple[str, bytes, dict[str, Any], list[str]]] = {
     "numbers": ("a.jsonl", b'{"text": 5}\n', {}, ["'text' must hold texts", "row 1", "int"]),
     "no label": ("a.csv", b"text,label\na,b\nc,\n", {}, ["must have a label", "row 2", "'label'"]),
     "missing label": ("a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b"}\n', {}, ["must have a label", "row 2"]),
+    "several labels": (
+        "a.jsonl", b'{"text": "a", "label": 1}\n{"text": "b", "label": [1, 2]}\n', {}, ["row 2", "list", "'label'"],
+    ),
     "unknown kind": ("a.docx", b"PK", {}, ["unknown kind", ".csv", ".npz"]),
     "one image": ("a.png", b"PK", {}, ["unknown kind"]),
 }  # fmt: skip
