@@ -1,6 +1,7 @@
 """Families of networks: how to load one, what is elastic in it, and where each dimension cuts."""
 
 from qnas_ov.families import bert as _bert  # registers the family
+from qnas_ov.families import resnet as _resnet
 from qnas_ov.families import vit as _vit  # registers the family
 from qnas_ov.families._checkpoint import (
     WEIGHTS_NAME,
@@ -18,6 +19,7 @@ from qnas_ov.families.base import (
     CONFIG_KEY,
     FAMILIES,
     Architecture,
+    BatchNorm,
     ChannelGroup,
     DepthGroup,
     Elastic,
@@ -34,6 +36,7 @@ __all__ = [
     "MODELS",
     "WEIGHTS_NAME",
     "Architecture",
+    "BatchNorm",
     "ChannelGroup",
     "DefaultData",
     "DepthGroup",
@@ -55,4 +58,4 @@ __all__ = [
     "read_json",
 ]
 
-del _bert, _vit
+del _bert, _resnet, _vit

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qnas_ov.core.errors import InputError
-from qnas_ov.families.base import CONFIG_KEY
+from qnas_ov.families.base import CONFIG_KEY, Architecture
 
-_NOT_CHOICES = {"architecture", "ordered", "sequence_length"}
+SETTINGS = ("sequence_length", "image_size")
+"""What the configuration's entry may state beside choices: sizes of inputs that the class itself leaves open."""
+
+_NOT_CHOICES = {"architecture", "ordered", *SETTINGS}
 
 
 def scaled(full: int, shares: Sequence[float], *, multiple: int = 1) -> tuple[int, ...]:
@@ -44,6 +47,12 @@ def read_choices(config: Mapping[str, Any], defaults: Mapping[str, tuple[int, ..
                 f"choices of '{name}' in config.json must be a list of whole numbers: got {str(values)[:80]}"
             )
     return {name: tuple(stated.get(name, default)) for name, default in defaults.items()}
+
+
+def subnetwork_entry(config: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
+    """The entry "qnas_ov" in the configuration of a subnetwork."""
+    stated = config.get(CONFIG_KEY, {})
+    return {**{name: stated[name] for name in SETTINGS if name in stated}, "architecture": dict(architecture)}
 
 
 def is_ordered(config: Mapping[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qnas_ov.core.errors import InputError
-from qnas_ov.families._choices import read_choices, scaled
+from qnas_ov.families._choices import read_choices, scaled, subnetwork_entry
 from qnas_ov.families.base import CONFIG_KEY, Architecture, ChannelGroup, DepthGroup, Elastic
 
 FFN_MULTIPLE = 64
@@ -127,7 +127,7 @@ def encoder_config(
     widths = {architecture[f"layer.{i}.ffn"] for i in range(depth)}
     result[depth_key] = depth
     result[ffn_key] = max(widths)
-    result[CONFIG_KEY] = {"architecture": dict(architecture)}
+    result[CONFIG_KEY] = subnetwork_entry(config, architecture)
     if heads == {config[heads_key]} and len(widths) == 1:
         return result, None
     return result, (

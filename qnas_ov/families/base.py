@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from qnas_ov.core.errors import InputError
@@ -135,6 +136,29 @@ class InputSpec:
     dtype: str = "float32"
 
 
+@dataclass(frozen=True)
+class BatchNorm:
+    """A batch normalisation: scale * (x - mean) / sqrt(variance + eps) + shift, channel by channel.
+
+    Attributes:
+        path: Its module path.
+        convolution: Module path of the convolution it follows.
+        scale: (channels,), as are the next three.
+        shift: Added last.
+        mean: Of the largest network.
+        variance: Of the largest network.
+        eps: What keeps the root from 0.
+    """
+
+    path: str
+    convolution: str
+    scale: np.ndarray
+    shift: np.ndarray
+    mean: np.ndarray
+    variance: np.ndarray
+    eps: float
+
+
 @dataclass
 class Supernet:
     """A network with elastic dimensions, weights loaded.
@@ -169,6 +193,16 @@ class Supernet:
         """The output that counts, for tensors by input name."""
         found = self.model(**inputs)
         return found if isinstance(found, torch.Tensor) else found[self.output]
+
+    def read_batch_norms(self) -> tuple[BatchNorm, ...]:
+        """Its batch normalisations as they are."""
+        found = []
+        for path, convolution in self.batch_norms.items():
+            norm: Any = self.model.get_submodule(path)
+            tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+            scale, shift, mean, variance = (t.detach().double().numpy() for t in tensors)
+            found.append(BatchNorm(path, convolution, scale, shift, mean, variance, float(norm.eps)))
+        return tuple(found)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from qnas_ov.ir.cost import CostModel
 from qnas_ov.ir.export import ExampleInputs, export_module, export_supernet
 from qnas_ov.ir.formats import IR_NAME
 from qnas_ov.ir.graph import count_macs, weights_digest
+from qnas_ov.ir.norms import NormEstimator
 from qnas_ov.ir.read import OpenedNetwork, open_model, open_network
 from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
@@ -22,6 +23,7 @@ __all__ = [
     "CandidateBuilder",
     "CostModel",
     "ExampleInputs",
+    "NormEstimator",
     "OpenedNetwork",
     "PrecisionUnit",
     "Sample",

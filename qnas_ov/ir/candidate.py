@@ -14,6 +14,7 @@ from qnas_ov.ir.calibrate import Bank, Sample, Scheme, build_bank_once
 from qnas_ov.ir.channels import plan_channels
 from qnas_ov.ir.cost import CostModel, build_cost_model
 from qnas_ov.ir.graph import inside, module_path, nodes_by_name
+from qnas_ov.ir.norms import NormEstimator
 from qnas_ov.ir.surgery import drop_blocks, remove_quantizers, restore_constants, slice_channels
 from qnas_ov.ir.units import FLOAT, INT8, W8, PrecisionUnit, merge_by_block
 from qnas_ov.space import Activation, Knob, KnobKind, Space
@@ -77,6 +78,7 @@ class CandidateBuilder:
         scheme: Scheme,
         precisions: Sequence[str] = (INT8, FLOAT),
         merge_blocks: bool = False,
+        norms: NormEstimator | None = None,
     ) -> None:
         """Plans where candidates are cut.
 
@@ -87,11 +89,13 @@ class CandidateBuilder:
             scheme: As for the bank.
             precisions: What a unit may run in.
             merge_blocks: Whether units of one logical block share their precision.
+            norms: What estimates batch normalisations of subnetworks; None if there are none.
         """
         self.bank = bank
         self.elastic = elastic
         self.units = merge_by_block(bank.units) if merge_blocks else bank.units
         self._scheme = scheme
+        self._norms = norms
         self._plan = plan_channels(bank.int8, elastic)
         self._source_plan = plan_channels(bank.source, elastic)
         choices = {u.key: u.choices(precisions) for u in self.units}
@@ -128,7 +132,7 @@ class CandidateBuilder:
 
     def widths_of(self, unit: PrecisionUnit) -> tuple[str, ...]:
         """The width knobs that scale a unit's work."""
-        return tuple(sorted({k for name in unit.operations for k in self._plan.scaled_by.get(name, ())}))
+        return tuple(sorted({k for name in unit.operations for k, _ in self._plan.scaled_by.get(name, ())}))
 
     def candidate(self, genotype: Sequence[int]) -> Candidate:
         """The genotype in words."""
@@ -168,7 +172,10 @@ class CandidateBuilder:
         return self.space.encode(values)
 
     def build(self, candidate: Candidate) -> ov.Model:
-        """Cuts the candidate's IR out of the bank; tens of milliseconds, nothing is calibrated."""
+        """Cuts the candidate's IR out of the bank; tens of milliseconds, nothing is calibrated.
+
+        Batch normalisations need a pass over calibration samples more, once for each architecture.
+        """
         return self.build_policy(candidate.architecture, candidate.policy)
 
     def build_policy(self, architecture: Architecture, policy: Mapping[str, str]) -> ov.Model:
@@ -179,10 +186,20 @@ class CandidateBuilder:
         revert_units(nodes, self.bank, self.units, policy)
         slice_channels(nodes, self._plan, architecture)
         model.validate_nodes_and_infer_types()
+        self._correct_norms(model, architecture)
         return model
 
     def build_float(self, architecture: Architecture) -> ov.Model:
         """Cuts a subnetwork out of the exported network: plain FP32, no quantizers, no SmoothQuant."""
+        model = self._cut_source(architecture)
+        self._correct_norms(model, architecture)
+        return model
+
+    def _correct_norms(self, model: ov.Model, architecture: Architecture) -> None:
+        if self._norms is not None:
+            self._norms.correct(model, architecture, cut_source=lambda: self._cut_source(architecture))
+
+    def _cut_source(self, architecture: Architecture) -> ov.Model:
         model = self.bank.source.clone()
         drop_blocks(model, self.elastic.skipped_runs(architecture))
         slice_channels(nodes_by_name(model), self._source_plan, architecture)

@@ -54,11 +54,12 @@ class ChannelPlan:
 
     Attributes:
         cuts: All cuts, by knob.
-        scaled_by: Knobs that scale the work of an operation, by its friendly name.
+        scaled_by: Knobs that scale the work of an operation, by its friendly name; a knob counts twice if it cuts what
+            the operation reads and what it produces.
     """
 
     cuts: dict[str, list[Cut]] = field(default_factory=dict)
-    scaled_by: dict[str, set[str]] = field(default_factory=dict)
+    scaled_by: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
 
 
 def plan_channels(model: ov.Model, elastic: Elastic) -> ChannelPlan:
@@ -133,11 +134,11 @@ class _Trace:
         if cut not in self.plan.cuts[self.group.knob]:
             self.plan.cuts[self.group.knob].append(cut)
 
-    def _scale(self, node: ov.Node) -> None:
-        self.plan.scaled_by.setdefault(node.get_friendly_name(), set()).add(self.group.knob)
+    def _scale(self, node: ov.Node, side: str) -> None:
+        self.plan.scaled_by.setdefault(node.get_friendly_name(), set()).add((self.group.knob, side))
 
     def _flow_on(self, node: ov.Node, axis: int, per_group: int) -> None:
-        self._scale(node)
+        self._scale(node, "produces")
         for output in node.outputs():
             if _key(output) not in self.seen:
                 self.seen.add(_key(output))
@@ -224,7 +225,7 @@ class _Trace:
             )
         self.reached.add(str(path))
         self._cut_weight(node, output_side=False)
-        self._scale(node)
+        self._scale(node, "reads")
 
     def _elementwise(self, node: ov.Node, port: int, flow: _Flow) -> None:
         from_end = flow.axis - len(flow.output.get_partial_shape())

@@ -138,7 +138,7 @@ class _TermFactory:
         return tuple(k for k, axis in cuts if len(shape) >= -axis and shape[axis] > 1)
 
     def scaling_knobs(self, name: str) -> tuple[str, ...]:
-        return tuple(self._scaled_by.get(name, ()))
+        return tuple(knob for knob, _ in self._scaled_by.get(name, ()))
 
 
 def _leaves(model: ov.Model) -> list[tuple[str, int, ov.Node]]:

@@ -11,8 +11,9 @@ import numpy as np
 import openvino as ov
 import torch
 
-from qnas_ov.core.errors import InputError
+from qnas_ov.core.errors import GraphError, InputError
 from qnas_ov.families import Supernet, first_line
+from qnas_ov.ir.graph import scope_name
 
 Array = torch.Tensor | np.ndarray
 ExampleInputs = Array | Sequence[Array] | Mapping[str, Array]
@@ -32,7 +33,18 @@ def export_supernet(supernet: Supernet) -> ov.Model:
         (name,) = port.get_names() & {spec.name for spec in supernet.inputs}  # the tracer may add numbers as names
         port.get_tensor().set_names({name})
     model.outputs[0].get_tensor().set_names({supernet.output})
+    for norm, convolution in supernet.batch_norms.items():
+        _name_fused(model, norm, convolution)
     return model
+
+
+def _name_fused(model: ov.Model, norm: str, convolution: str) -> None:
+    """Gives a convolution that was fused with its normalisation, and has a number as its name, that of its module."""
+    for node in model.get_ops():
+        if node.get_type_name() == "Convolution" and scope_name(node) == f"__module.{norm}/Convolution":
+            node.set_friendly_name(f"__module.{convolution}/aten::_convolution/Convolution")
+            return
+    raise GraphError(f"the exported graph has no convolution before '{norm}'")
 
 
 def export_module(module: torch.nn.Module, example_inputs: ExampleInputs) -> ov.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 
 import numpy as np
 import openvino as ov
@@ -38,15 +39,20 @@ def module_path(name: str) -> str | None:
 
 
 def served_module(node: ov.Node) -> str | None:
-    """The torch module that an operation belongs to; SmoothQuant's belong to what reads them, and vanish with it."""
+    """The torch module that an operation belongs to.
+
+    A quantizer, and a multiplication by SmoothQuant, belong to what reads them and vanish with it; where several
+    modules do, to the innermost module that holds all of these.
+    """
     name = node.get_friendly_name()
-    while _SMOOTH in name:
-        readers = list(node.output(0).get_target_inputs())
-        if not readers:
-            break
-        node = readers[0].get_node()
-        name = node.get_friendly_name()
-    return module_path(name)
+    if node.get_type_name() != "FakeQuantize" and not name.endswith(_SMOOTH):
+        return module_path(name)
+    readers = [served_module(port.get_node()) for port in node.output(0).get_target_inputs()]
+    paths = [path.split(".") for path in readers if path is not None]
+    if not paths or len(paths) < len(readers):
+        return module_path(name)
+    same = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return ".".join(parts[0] for parts in same)
 
 
 def inside(path: str | None, block: str) -> bool:

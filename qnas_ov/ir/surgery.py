@@ -21,8 +21,6 @@ from qnas_ov.ir.graph import constant_leaves, inside, is_constant_input, served_
 def drop_blocks(model: ov.Model, runs: Iterable[Sequence[str]]) -> None:
     """Removes runs of consecutive residual blocks, given by module path: a run's output becomes its input.
 
-    Quantizers between blocks are seen through: who read a quantized output reads the quantized input, if there is one.
-
     Raises:
         GraphError: If a run is not in the graph or does not map one tensor to one of the same shape.
     """
@@ -36,23 +34,27 @@ def _bridge(ops: list[ov.Node], run: Sequence[str]) -> None:
     """Lets the readers of a run of blocks read what the run reads."""
     entries, exits = _boundary(ops, run)
     name = f"block '{run[0]}'" if len(run) == 1 else f"the blocks '{run[0]}' to '{run[-1]}'"
-    left = {_output_key(_unquantized(port.get_source_output())) for port in exits}
+    left = {_output_key(port.get_source_output()) for port in exits}
     if len(left) != 1:
         raise GraphError(f"{name} must leave the graph one output: it leaves {len(left)}")
     shape = exits[0].get_partial_shape()
-    taken = {_output_key(_unquantized(o)): _unquantized(o) for o in entries if o.get_partial_shape() == shape}
-    if len(taken) != 1:
-        raise GraphError(f"{name} must take one tensor of shape {shape}: it takes {len(taken)}")
-    (entry,) = taken.values()
-    quantized = [o for o in entries if o.get_partial_shape() == shape and _is_quantizer(o.get_node())]
+    fitting = [output for output in entries if output.get_partial_shape() == shape]
+    if len(fitting) != 1:
+        raise GraphError(f"{name} must take one tensor of shape {shape}: it takes {len(fitting)}")
+    quantizers = [p.get_node() for p in fitting[0].get_target_inputs() if _is_quantizer(p.get_node())]
+    inside_run = [node for node in quantizers if _lies_in(served_module(node), run)]
     for port in exits:
-        quantizer = port.get_source_output().get_node()
-        if not _is_quantizer(quantizer):
-            port.replace_source_output(entry)
-        elif quantized:
-            port.replace_source_output(quantized[0])
-        else:
-            quantizer.input(0).replace_source_output(entry)
+        reader = port.get_node()
+        port.replace_source_output(fitting[0])
+        if _is_quantizer(reader) and inside_run:
+            _copy_range(inside_run[0], reader)
+
+
+def _copy_range(donor: ov.Node, quantizer: ov.Node) -> None:
+    """A quantizer that reads another tensor from now on takes the range that was collected on that one."""
+    for index in range(1, 5):
+        if donor.input(index).get_partial_shape() == quantizer.input(index).get_partial_shape():
+            quantizer.input(index).replace_source_output(donor.input_value(index))
 
 
 def _boundary(ops: list[ov.Node], run: Sequence[str]) -> tuple[list[ov.Output], list[ov.Input]]:
@@ -62,6 +64,8 @@ def _boundary(ops: list[ov.Node], run: Sequence[str]) -> tuple[list[ov.Output], 
     entries: dict[tuple[str, int], ov.Output] = {}
     exits: list[ov.Input] = []
     for node in members:
+        if node.get_type_name() == "Constant":
+            continue  # the range of a quantizer bears the name of what it quantizes
         for output in node.outputs():
             exits += [p for p in output.get_target_inputs() if p.get_node().get_friendly_name() not in names]
         for port in node.inputs():
@@ -77,12 +81,6 @@ def _lies_in(path: str | None, run: Sequence[str]) -> bool:
 
 def _is_quantizer(node: ov.Node) -> bool:
     return bool(node.get_type_name() == "FakeQuantize")
-
-
-def _unquantized(output: ov.Output) -> ov.Output:
-    """What a quantizer reads; any other output as it is."""
-    node = output.get_node()
-    return node.input_value(0) if _is_quantizer(node) else output
 
 
 def _output_key(output: ov.Output) -> tuple[str, int]:
@@ -130,14 +128,14 @@ def _apply_cut(port: ov.Input, cut: Cut, kept: int) -> None:
         constant = port.get_source_output().get_node()
         pattern = np.array(constant.data)
         pattern.reshape(-1)[cut.reshape_index] = kept * cut.per_group
-        _replace(port, constant, ov.Tensor(pattern))
+        replace_constant(port, constant, ov.Tensor(pattern))
         return
     length = kept * cut.per_group
     for reader, constant in constant_leaves(port):
         shape = constant.get_output_shape(0)
         if len(shape) < -cut.axis or shape[cut.axis] <= length or shape[cut.axis] == 1:
             continue  # a scale or range that all channels share
-        _replace(reader, constant, _leading(constant, cut.axis, length))
+        replace_constant(reader, constant, _leading(constant, cut.axis, length))
 
 
 _SHARED: dict[int, ov.Node] = {}
@@ -161,7 +159,8 @@ def _leading(constant: ov.Node, axis: int, length: int) -> ov.Tensor:
     return copy
 
 
-def _replace(port: ov.Input, old: ov.Node, values: ov.Tensor) -> None:
+def replace_constant(port: ov.Input, old: ov.Node, values: ov.Tensor) -> None:
+    """Feeds an input from a new constant that takes the name of the old one, and OpenVINO's memory as it is."""
     new = Constant(values, shared_memory=True)
     new.set_friendly_name(old.get_friendly_name())
     port.replace_source_output(new.output(0))

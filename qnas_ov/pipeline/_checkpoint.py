@@ -184,6 +184,7 @@ class CheckpointSource:
             preprocessor=supernet.preprocessor,
             notes=notes,
             companions=read_companions(self.folder),
+            norms=supernet.read_batch_norms(),
         )
 
     def _untrained(self) -> str:
@@ -211,7 +212,7 @@ class CheckpointSource:
             if shapes:
                 raise InputError(f"--shape is for networks with dynamic axes: '{self._given}' has none; leave it out")
             network = self._elastic_network
-            return replace(network, elastic=NO_ELASTIC, notes=(KEPT,)) if self._policy_only else network
+            return replace(network, elastic=NO_ELASTIC, notes=(KEPT,), norms=()) if self._policy_only else network
         opened = self._opened(shapes)
         return fixed_network(opened, (POLICY_ONLY, *((CODE_WAS_RUN,) if opened.own_code else ())), self.folder)
 

@@ -14,7 +14,7 @@ from qnas_ov.core.errors import InputError
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Objective, resolve_objectives
 from qnas_ov.families import MODELS
-from qnas_ov.ir import Bank, CandidateBuilder, Sample, Scheme, load_or_build_bank
+from qnas_ov.ir import Bank, CandidateBuilder, NormEstimator, Sample, Scheme, load_or_build_bank
 from qnas_ov.measure import check_device, inference_precisions, multiplies_int8_exactly
 from qnas_ov.pipeline._data import load_task
 from qnas_ov.pipeline._models import check_revision, find_source, is_path, model_defaults
@@ -140,6 +140,7 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
         scheme=scheme,
         precisions=recipe.precisions,
         merge_blocks=recipe.merge_units == "block",
+        norms=NormEstimator(bank.source, source.elastic, source.norms, samples) if source.norms else None,
     )
     origin = "collected NNCF statistics" if bank.collected else "took NNCF statistics from the cache"
     progress.say(

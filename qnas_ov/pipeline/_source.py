@@ -13,7 +13,7 @@ import openvino as ov
 
 from qnas_ov.core.progress import Progress
 from qnas_ov.deploy import read_companions
-from qnas_ov.families import Architecture, DefaultData, Elastic, InputSpec
+from qnas_ov.families import Architecture, BatchNorm, DefaultData, Elastic, InputSpec
 from qnas_ov.ir import OpenedNetwork
 
 NO_ELASTIC = Elastic((), ())
@@ -39,6 +39,7 @@ class SourceNetwork:
         preprocessor: What `preprocessor_config.json` of a package holds, or None.
         notes: What a user should know of how it was loaded, each in a sentence.
         companions: Further files for its clients, such as a tokenizer's, by name.
+        norms: Its batch normalisations, whose statistics differ from subnetwork to subnetwork.
     """
 
     export: Callable[[], ov.Model]
@@ -51,6 +52,7 @@ class SourceNetwork:
     preprocessor: dict[str, Any] | None
     notes: tuple[str, ...]
     companions: Mapping[str, bytes] = field(default_factory=dict)
+    norms: tuple[BatchNorm, ...] = ()
 
     @cached_property
     def model(self) -> ov.Model:

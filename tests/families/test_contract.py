@@ -18,9 +18,18 @@ from safetensors.torch import load_file, save_file
 
 from qnas_ov.core.errors import InputError
 from qnas_ov.families import FAMILIES, Family, Supernet, extract_subnetwork, order_by_importance
-from qnas_ov.ir import INT8, CandidateBuilder, Scheme, count_macs, export_supernet, load_or_build_bank, save_ir
+from qnas_ov.ir import (
+    INT8,
+    CandidateBuilder,
+    NormEstimator,
+    Scheme,
+    count_macs,
+    export_supernet,
+    load_or_build_bank,
+    save_ir,
+)
 from qnas_ov.measure import realised_precisions
-from qnas_ov.train import ElasticControl
+from qnas_ov.train import ElasticControl, estimated_norms
 
 EXAMPLES = [(family, example) for family in FAMILIES.names() for example in FAMILIES.get(family).examples]
 SAMPLES, BATCH = 4, 4
@@ -34,10 +43,15 @@ class Case:
     builder: CandidateBuilder
     inputs: dict[str, np.ndarray]
     architectures: list[dict[str, int]]
+    samples: dict[str, np.ndarray]
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
         return {name: torch.from_numpy(array) for name, array in self.inputs.items()}
+
+    @property
+    def calibration(self) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(array) for name, array in self.samples.items()}
 
     def torch_output(self, network: torch.nn.Module) -> np.ndarray:
         with torch.no_grad():
@@ -63,7 +77,13 @@ def random_inputs(supernet: Supernet, count: int, rng: np.random.Generator) -> d
 
 
 def build(family: str, example: str) -> Supernet:
-    return randomise(FAMILIES.get(family).build(copy.deepcopy(FAMILIES.get(family).examples[example]), seed=0))
+    """With weights that do not vanish, and statistics of batch normalisations as after training."""
+    supernet = randomise(FAMILIES.get(family).build(copy.deepcopy(FAMILIES.get(family).examples[example]), seed=0))
+    inputs = random_inputs(supernet, 16, np.random.default_rng(1))
+    with estimated_norms(supernet.model, {name: torch.from_numpy(array) for name, array in inputs.items()}):
+        trained = copy.deepcopy(supernet.model.state_dict())
+    supernet.model.load_state_dict(trained)
+    return supernet
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda p: "-".join(p))
@@ -73,14 +93,21 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     samples = [random_inputs(supernet, 1, rng) for _ in range(SAMPLES)]
     scheme = Scheme(transformer=supernet.transformer)
     bank = load_or_build_bank(export_supernet(supernet), samples, scheme, cache=tmp_path_factory.mktemp("banks"))
-    builder = CandidateBuilder(bank, supernet.elastic, inference_precisions=("f32",), scheme=scheme)
+    norms = supernet.read_batch_norms()
+    builder = CandidateBuilder(
+        bank,
+        supernet.elastic,
+        inference_precisions=("f32",),
+        scheme=scheme,
+        norms=NormEstimator(bank.source, supernet.elastic, norms, samples) if norms else None,
+    )
     first = example == next(iter(FAMILIES.get(family).examples))
     count = 20 if request.config.getoption("--full") else 4 if first else 2
     drawn = [dict(builder.candidate(g).architecture) for g in builder.space.sample(rng, count)]
-    return Case(
-        FAMILIES.get(family), supernet, builder, random_inputs(supernet, BATCH, rng),
-        [supernet.elastic.smallest(), *drawn],
-    )  # fmt: skip
+    calibration = {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
+    architectures = [supernet.elastic.smallest(), *drawn]
+    inputs = random_inputs(supernet, BATCH, rng)
+    return Case(FAMILIES.get(family), supernet, builder, inputs, architectures, calibration)
 
 
 def test_the_description_fits_the_network(case: Case) -> None:
@@ -97,15 +124,17 @@ def test_the_description_fits_the_network(case: Case) -> None:
 
 
 def test_masked_torch_is_the_plain_network_is_the_sliced_ir(case: Case) -> None:
+    """Batch normalisations are estimated in each of the three, by code of its own in torch and in the IR."""
     masked = copy.deepcopy(case.supernet)
     control = ElasticControl(masked)
     assert np.abs(case.ir_output(case.builder.bank.source) - case.torch_output(case.supernet.model)).max() <= 1e-4
     for architecture in case.architectures:
-        with control.subnetwork(architecture):
+        with control.subnetwork(architecture), estimated_norms(masked.model, case.calibration):
             expected = case.torch_output(masked.model)
         assert np.abs(expected).max() > 0.1
         plain = extract_subnetwork(case.supernet, architecture)
-        assert np.abs(case.torch_output(plain) - expected).max() <= 1e-4
+        with estimated_norms(plain, case.calibration):
+            assert np.abs(case.torch_output(plain) - expected).max() <= 1e-4
         assert np.abs(case.ir_output(case.builder.build_float(architecture)) - expected).max() <= 1e-4
     largest = case.torch_output(case.supernet.model)
     assert np.abs(largest - expected).max() > 1e-3  # the architectures do differ
@@ -175,17 +204,24 @@ def test_a_checkpoint_is_loaded_as_it_was(case: Case, tmp_path: Path) -> None:
 
 def test_the_config_of_a_subnetwork_describes_it(case: Case, tmp_path: Path) -> None:
     """Where there is no note, the family loads config and plain weights; where there is one, the IR stands alone."""
-    for architecture in (uniform(case.supernet), *case.architectures):
+    for architecture in (shallow(case.supernet), uniform(case.supernet), *case.architectures):
         config, note = case.family.subnetwork_config(case.supernet.config, architecture)
+        assert note is None or architecture != shallow(case.supernet) or "load it with" in note
         assert config["qnas_ov"]["architecture"] == architecture
         json.dumps(config)
         if note is None:
             plain = extract_subnetwork(case.supernet, architecture)
-            del config["qnas_ov"]["architecture"]
-            config["qnas_ov"] = {k: v for k, v in case.supernet.config["qnas_ov"].items() if k == "sequence_length"}
             described = case.family.build(config, seed=1)
             described.model.load_state_dict(plain.state_dict(), strict=True)
             assert np.abs(case.torch_output(described.model) - case.torch_output(plain)).max() <= 1e-5
+
+
+def shallow(supernet: Supernet) -> dict[str, int]:
+    """An architecture that differs from the largest in its depth alone: any class can express it."""
+    elastic = supernet.elastic
+    depths = {g.knob: g.choices[-2] for g in elastic.depths}
+    gone = elastic.skipped_blocks(depths)
+    return {**depths, **{g.knob: g.num_groups for g in elastic.widths if g.block not in gone}}
 
 
 def uniform(supernet: Supernet) -> dict[str, int]:
@@ -215,6 +251,10 @@ def test_tensors_that_do_not_fit_are_named(case: Case, tmp_path: Path) -> None:
         case.family.load(folder)
 
 
+def choices_of(config: dict) -> list[str]:
+    return [name for name in config["qnas_ov"] if name not in ("sequence_length", "image_size")]
+
+
 Change = Callable[[dict], dict]
 
 
@@ -224,7 +264,7 @@ Change = Callable[[dict], dict]
         (lambda c: {**c, "model_type": "gpt2"}, "takes checkpoints of type .* says 'gpt2'"),
         (lambda c: {**c, "architectures": ["GPT2LMHeadModel"]}, "needs a network for .* names 'GPT2LMHeadModel'"),
         (lambda c: {**c, "qnas_ov": {"colour": [1]}}, "must name elastic dimensions of this family .* got 'colour'"),
-        (lambda c: {**c, "qnas_ov": {"depth": "all"}}, "choices of 'depth' .* must be a list of whole numbers"),
+        (lambda c: {**c, "qnas_ov": dict.fromkeys(choices_of(c), "all")}, "choices of .* must be a list of whole num"),
         (lambda c: {**c, "id2label": {"0": "a", "1": "b"}, "num_labels": 3}, "id2label names 2, num_labels is 3"),
     ],
 )  # fmt: skip
@@ -237,9 +277,7 @@ def test_configs_that_do_not_fit_are_refused(case: Case, change: Change, words: 
 
 
 def test_choices_must_lie_within_the_network(case: Case) -> None:
-    for name in case.supernet.config["qnas_ov"]:
-        if name == "sequence_length":
-            continue
+    for name in choices_of(case.supernet.config):
         config = copy.deepcopy(case.supernet.config)
         config["qnas_ov"][name] = [1, 10_000]
         with pytest.raises(InputError, match=r"must ascend .* got \(1, 10000\)"):
