@@ -1,5 +1,6 @@
 """Families of networks: how to load one, what is elastic in it, and where each dimension cuts."""
 
+from qnas_ov.families import beit3 as _beit3  # registers the family
 from qnas_ov.families import bert as _bert  # registers the family
 from qnas_ov.families import resnet as _resnet
 from qnas_ov.families import vit as _vit  # registers the family
@@ -58,4 +59,4 @@ __all__ = [
     "read_json",
 ]
 
-del _bert, _resnet, _vit
+del _beit3, _bert, _resnet, _vit

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.optional import import_optional
@@ -20,7 +22,7 @@ from qnas_ov.families.base import CONFIG_KEY
 
 WEIGHTS_NAME = "model.safetensors"
 _NAMED = 5
-_HEAD = re.compile(r"(^|\.)(classifier|cls_classifier|distillation_classifier|head|out_proj)(\.|$)")
+_HEAD = re.compile(r"(^|\.)(classifier|cls_classifier|distillation_classifier|head)(\.|$)")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -171,6 +173,24 @@ def _check_shards(folder: Path, index: dict[str, Any]) -> None:
                 f"cannot open '{folder}': {WEIGHTS_NAME}.index.json must name safetensors that lie beside it, and it "
                 f"names '{name}'; copy the whole checkpoint"
             )
+
+
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint by name, for a class that transformers does not have.
+
+    Raises:
+        InputError: If the files are missing, unsafe or damaged.
+    """
+    check_weights(folder)
+    index = read_json(folder / f"{WEIGHTS_NAME}.index.json")
+    whole = (folder / WEIGHTS_NAME).is_file() or index is None
+    names = [WEIGHTS_NAME] if whole or index is None else sorted(set(index["weight_map"].values()))
+    try:
+        return {key: tensor for name in names for key, tensor in load_file(folder / name).items()}
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"cannot load the checkpoint '{folder}': {first_line(error)}; use the files of one whole checkpoint"
+        ) from error
 
 
 @dataclass(frozen=True)
