@@ -8,6 +8,7 @@ from qnas_ov.ir.formats import IR_NAME
 from qnas_ov.ir.graph import count_macs, weights_digest
 from qnas_ov.ir.norms import NormEstimator
 from qnas_ov.ir.read import OpenedNetwork, open_model, open_network
+from qnas_ov.ir.sandwich import load_or_collect_ranges
 from qnas_ov.ir.store import save_ir
 from qnas_ov.ir.units import FLOAT, INT8, PRECISIONS, W8, PrecisionUnit
 
@@ -33,6 +34,7 @@ __all__ = [
     "export_module",
     "export_supernet",
     "load_or_build_bank",
+    "load_or_collect_ranges",
     "open_model",
     "open_network",
     "save_ir",

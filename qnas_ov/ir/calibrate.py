@@ -33,6 +33,9 @@ BANK_FORMAT = 3
 
 Sample = dict[str, np.ndarray]
 
+Ranges = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Lowest and highest value by the name of an activation's quantizer."""
+
 
 @dataclass(frozen=True)
 class Bank:
@@ -148,17 +151,11 @@ def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder
         from nncf.common.factory import build_graph
         from nncf.openvino.graph.model_utils import remove_friendly_name_duplicates
         from nncf.quantization.algorithms.pipeline import collect_statistics
-        from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
         from nncf.quantization.algorithms.smooth_quant.algorithm import SmoothQuant
         from openvino._offline_transformations import compress_quantize_weights_transformation
 
         dataset = nncf.Dataset(list(samples))
-        fix = nncf.OverflowFix.ENABLE if scheme.half_range else nncf.OverflowFix.DISABLE
-        pipeline = create_ptq_pipeline(
-            model_type=nncf.ModelType.TRANSFORMER if scheme.transformer else None,
-            subset_size=len(samples),
-            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
-        )
+        pipeline = _make_pipeline(scheme, len(samples))
         steps = pipeline._remove_unsupported_algorithms(nncf.common.utils.backend.BackendType.OPENVINO)
         source = remove_friendly_name_duplicates(model)
         smoothed = current = source
@@ -181,6 +178,51 @@ def _build(model: ov.Model, samples: Sequence[Sample], scheme: Scheme, *, folder
     save_ir(smoothed, folder / "smoothed.xml")
     save_ir(current, folder / "int8.xml")
     (folder / "units.json").write_text(json.dumps([u.to_json() for u in name_units(raw)], indent=1))
+
+
+def _make_pipeline(scheme: Scheme, count: int) -> Any:
+    import nncf
+    from nncf.quantization.algorithms.post_training.pipeline import create_ptq_pipeline
+
+    fix = nncf.OverflowFix.ENABLE if scheme.half_range else nncf.OverflowFix.DISABLE
+    return create_ptq_pipeline(
+        model_type=nncf.ModelType.TRANSFORMER if scheme.transformer else None,
+        subset_size=count,
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
+    )
+
+
+def collect_ranges(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) -> Ranges:
+    """The ranges that NNCF gives a float network's activations; weights and biases are left alone.
+
+    Args:
+        model: A network after SmoothQuant, batch axis dynamic.
+        samples: Calibration samples, each an array per input with a batch axis of 1.
+        scheme: How NNCF quantizes.
+    """
+    with _quiet_nncf():
+        import nncf
+        from nncf.common.factory import build_graph
+        from nncf.quantization.algorithms.min_max.algorithm import MinMaxQuantization
+        from nncf.quantization.algorithms.pipeline import collect_statistics
+
+        steps = _make_pipeline(scheme, len(samples)).pipeline_steps
+        (minmax,) = [a for step in steps for a in step if isinstance(a, MinMaxQuantization)]
+        graph = build_graph(model)
+        points = collect_statistics(
+            minmax.get_statistic_points(model, graph), model, graph, nncf.Dataset(list(samples))
+        )
+        return read_ranges(minmax.apply(model, graph, points))
+
+
+def read_ranges(model: ov.Model) -> Ranges:
+    """The ranges of the activations' quantizers in an INT8 network."""
+    found = {}
+    for node in model.get_ops():
+        if node.get_type_name() == "FakeQuantize" and not is_constant_input(node.input(0)):
+            low, high = (np.array(node.input_value(port).get_node().data) for port in (1, 2))
+            found[node.get_friendly_name()] = (low, high)
+    return found
 
 
 def _smooth(algorithm: Any, model: ov.Model, graph: Any, statistics: Any) -> ov.Model:

@@ -10,11 +10,12 @@ import numpy as np
 import openvino as ov
 
 from qnas_ov.families import Architecture, Elastic
-from qnas_ov.ir.calibrate import Bank, Sample, Scheme, build_bank_once
+from qnas_ov.ir.calibrate import Bank, Ranges, Sample, Scheme, build_bank_once
 from qnas_ov.ir.channels import plan_channels
 from qnas_ov.ir.cost import CostModel, build_cost_model
 from qnas_ov.ir.graph import inside, module_path, nodes_by_name
 from qnas_ov.ir.norms import NormEstimator
+from qnas_ov.ir.sandwich import with_ranges
 from qnas_ov.ir.surgery import drop_blocks, remove_quantizers, restore_constants, slice_channels
 from qnas_ov.ir.units import FLOAT, INT8, W8, PrecisionUnit, merge_by_block
 from qnas_ov.space import Activation, Knob, KnobKind, Space
@@ -79,6 +80,7 @@ class CandidateBuilder:
         precisions: Sequence[str] = (INT8, FLOAT),
         merge_blocks: bool = False,
         norms: NormEstimator | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         """Plans where candidates are cut.
 
@@ -90,12 +92,15 @@ class CandidateBuilder:
             precisions: What a unit may run in.
             merge_blocks: Whether units of one logical block share their precision.
             norms: What estimates batch normalisations of subnetworks; None if there are none.
+            ranges: Activation ranges of subnetworks, by `load_or_collect_ranges`; None takes those of the largest.
         """
         self.bank = bank
         self.elastic = elastic
         self.units = merge_by_block(bank.units) if merge_blocks else bank.units
         self._scheme = scheme
         self._norms = norms
+        self._shared = with_ranges(bank.int8, ranges) if ranges else bank.int8
+        self._largest = elastic.largest()
         self._plan = plan_channels(bank.int8, elastic)
         self._source_plan = plan_channels(bank.source, elastic)
         choices = {u.key: u.choices(precisions) for u in self.units}
@@ -180,7 +185,7 @@ class CandidateBuilder:
 
     def build_policy(self, architecture: Architecture, policy: Mapping[str, str]) -> ov.Model:
         """Cuts an IR out of the bank; units that `policy` leaves out are INT8."""
-        model = self.bank.int8.clone()
+        model = (self.bank.int8 if dict(architecture) == self._largest else self._shared).clone()
         drop_blocks(model, self.elastic.skipped_runs(architecture))
         nodes = nodes_by_name(model)
         revert_units(nodes, self.bank, self.units, policy)
@@ -213,7 +218,7 @@ class CandidateBuilder:
         """
         if set(candidate.policy.values()) == {FLOAT}:
             return self.build_float(candidate.architecture)
-        if candidate.architecture == self.elastic.largest():
+        if candidate.architecture == self._largest:
             return self.build(candidate)
         model = self.build_float(candidate.architecture)
         bank = build_bank_once(model, samples, self._scheme)

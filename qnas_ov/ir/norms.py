@@ -58,7 +58,7 @@ class NormEstimator:
         source: ov.Model,
         elastic: Elastic,
         norms: Sequence[BatchNorm],
-        samples: Sequence[Mapping[str, np.ndarray]],
+        inputs: Mapping[str, np.ndarray],
     ) -> None:
         """Finds the normalisations.
 
@@ -66,7 +66,7 @@ class NormEstimator:
             source: The exported FP32 network.
             elastic: Its elastic dimensions.
             norms: Its batch normalisations.
-            samples: What statistics are collected on, each with a batch axis of 1.
+            inputs: Samples that statistics are collected on, by input name; all of them are one batch.
 
         Raises:
             GraphError: If a normalisation is not in the graph, or has neither mean nor shift, so that it left no bias.
@@ -78,7 +78,7 @@ class NormEstimator:
             if node.get_type_name() == "Convolution"
         }
         self._places = [_find_place(norm, by_module.get(norm.convolution), knob_of.get(norm.path)) for norm in norms]
-        self._inputs = {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
+        self._inputs = dict(inputs)
         self._largest = elastic.largest()
         self._known: OrderedDict[tuple[tuple[str, int], ...], dict[str, _Correction]] = OrderedDict()
 

@@ -14,17 +14,20 @@ from qnas_ov.core.errors import InputError
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Objective, resolve_objectives
 from qnas_ov.families import MODELS
-from qnas_ov.ir import Bank, CandidateBuilder, NormEstimator, Sample, Scheme, load_or_build_bank
+from qnas_ov.ir import Bank, CandidateBuilder, NormEstimator, Sample, Scheme, load_or_build_bank, load_or_collect_ranges
 from qnas_ov.measure import check_device, inference_precisions, multiplies_int8_exactly
 from qnas_ov.pipeline._data import load_task
 from qnas_ov.pipeline._models import check_revision, find_source, is_path, model_defaults
 from qnas_ov.pipeline._module import MODULE_PREFIX
 from qnas_ov.pipeline._source import Source, SourceNetwork
 from qnas_ov.recipe import Recipe, build_recipe, parse_shapes
-from qnas_ov.tasks import Task
+from qnas_ov.tasks import Split, Task
 
 LABEL_FREE_OBJECTIVES = ("error", "latency", "size")
 """Without labels the distance to the float network ranks candidates far better than agreement on few samples does."""
+
+
+_NORM_BYTES, _LEAST_NORM_SAMPLES = 20_000_000, 16
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,8 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
     samples = calibration_samples(setup.task)
     scheme = Scheme(transformer=source.transformer, half_range=not multiplies_int8_exactly())
     bank = load_or_build_bank(source.model, samples, scheme, cache=bank_cache())
+    norms = _norm_estimator(setup, source, bank)
+    ranges = load_or_collect_ranges(bank, source.elastic, samples, scheme, cache=bank_cache(), norms=norms)
     builder = CandidateBuilder(
         bank,
         source.elastic,
@@ -140,7 +145,8 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
         scheme=scheme,
         precisions=recipe.precisions,
         merge_blocks=recipe.merge_units == "block",
-        norms=NormEstimator(bank.source, source.elastic, source.norms, samples) if source.norms else None,
+        norms=norms,
+        ranges=ranges,
     )
     origin = "collected NNCF statistics" if bank.collected else "took NNCF statistics from the cache"
     progress.say(
@@ -151,6 +157,12 @@ def prepare_network(setup: Setup, progress: Progress) -> Network:
     for note in (*setup.task.notes, *describe_limits(network)):
         progress.say(note)
     return network
+
+
+def _norm_estimator(setup: Setup, source: SourceNetwork, bank: Bank) -> NormEstimator | None:
+    if not source.norms:
+        return None
+    return NormEstimator(bank.source, source.elastic, source.norms, norm_samples(setup.task.calibration).inputs)
 
 
 def describe_limits(network: Network) -> list[str]:
@@ -190,6 +202,12 @@ def calibration_samples(task: Task) -> tuple[Sample, ...]:
     """The calibration split, one sample per item with a batch axis of 1."""
     split = task.calibration
     return tuple({name: array[i : i + 1] for name, array in split.inputs.items()} for i in range(len(split)))
+
+
+def norm_samples(split: Split) -> Split:
+    """So many of a split that means over all their pixels or tokens are sure, and one pass over them needs little."""
+    each = sum(array[0].nbytes for array in split.inputs.values())
+    return split.thinned(max(_LEAST_NORM_SAMPLES, _NORM_BYTES // each))
 
 
 def bank_cache() -> Path:
