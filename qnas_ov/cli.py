@@ -20,11 +20,13 @@ from qnas_ov.terminal import (
     INTERRUPTION,
     TerminalProgress,
     fail,
+    print_examination,
     print_models,
     print_package,
     print_package_check,
     print_result,
     print_sensitivity,
+    print_training,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,12 +50,24 @@ def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-_NETWORK = _options(
+_PATH = click.Path(path_type=Path)
+_MODEL = _options(
     click.option(
         "--model",
         help="A model of `qnas-ov models`, an .xml, an .onnx, a Hugging Face folder, or an id of the hub: owner/name.",
     ),
     click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]"),
+)
+_DATA = _options(
+    click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
+    click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
+    click.option("--text-column", multiple=True, help="Column of the texts; twice for pairs.  [default: guessed]"),
+    click.option("--label-column", help="Column of the labels.  [default: guessed]"),
+    click.option("--max-samples", type=int, help="Most samples of validation and of test.  [default: 500]"),
+    click.option("--truncate", is_flag=True, default=None, help="Cut texts that are longer than the network takes."),
+)
+_NETWORK = _options(
+    _MODEL,
     click.option(
         "--policy-only", is_flag=True, default=None,
         help="Keep the architecture as it is, although its family is known.",
@@ -63,17 +77,12 @@ _NETWORK = _options(
         help="Run the Python code that comes with a checkpoint. Only for code that you have read.",
     ),
     click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
-    click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
-    click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
+    _DATA,
     click.option(
         "--metric",
         help="accuracy, top5, f1, f1-macro, matthews, spearman, agreement, cosine, fidelity, or your own as "
         "package.module:function.  [default: what suits the data]",
     ),
-    click.option("--text-column", multiple=True, help="Column of the texts; twice for pairs.  [default: guessed]"),
-    click.option("--label-column", help="Column of the labels.  [default: guessed]"),
-    click.option("--max-samples", type=int, help="Most samples of validation and of test.  [default: 500]"),
-    click.option("--truncate", is_flag=True, default=None, help="Cut texts that are longer than the network takes."),
     click.option("--shape", help="Shapes of inputs with dynamic axes: ids[1,128],mask[1,128], or [1,128] for all."),
     click.option(
         "--merge-units", type=click.Choice(["none", "block"]),
@@ -108,8 +117,8 @@ _SETTINGS = _options(
 
 @cli.command()
 @_SETTINGS
-@click.option("--recipe", type=click.Path(path_type=Path), help="YAML file with settings; options override it.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-TIME]")
+@click.option("--recipe", type=_PATH, help="YAML file with settings; options override it.")
+@click.option("--out", type=_PATH, help="Run folder.  [default: runs/MODEL-TIME]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; nothing is measured twice.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
@@ -157,9 +166,7 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
 @click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto, what the device runs by default]")
 @click.option("--samples", type=click.IntRange(min=2), help="Validation samples per unit; all if left out.")
 @click.option("--latency/--no-latency", default=True, help="Whether to measure what INT8 saves.  [default: latency]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="New folder for a page, CSV, JSON, and the policy's network."
-)
+@click.option("--out", type=_PATH, help="New folder for a page, CSV, JSON, and the policy's network.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def sensitivity(out: Path | None, samples: int | None, latency: bool, as_json: bool, **options: Any) -> None:
     """Show what INT8 costs each precision unit, and the nncf.IgnoredScope for a --max-drop or --max-error.
@@ -188,7 +195,7 @@ def _parse_size(context: click.Context, option: click.Parameter, value: str | No
 
 
 @cli.command(short_help="Package a candidate for a server.")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=_PATH)
 @click.option(
     "--select",
     default="knee",
@@ -216,19 +223,12 @@ def _parse_size(context: click.Context, option: click.Parameter, value: str | No
 @click.option("--static", is_flag=True, help="The same as --batch 1.")
 @click.option("--name", help="Name of the model on the server; the network's own if left out.")
 @click.option("--samples/--no-samples", default=True, help="Whether test samples, at most 64, come along for `verify`.")
-@click.option("--out", type=click.Path(path_type=Path), help="New folder.  [default: RUN/packages/CANDIDATE-FORMAT]")
+@click.option("--out", type=_PATH, help="New folder.  [default: RUN/packages/CANDIDATE-FORMAT]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def package(
-    run: Path,
-    embed: bool | None,
-    image_size: tuple[int, int] | None,
-    color: str,
-    batch: int | None,
-    static: bool,
-    samples: bool,
-    as_json: bool,
-    **options: Any,
-) -> None:
+    run: Path, embed: bool | None, image_size: tuple[int, int] | None, color: str, batch: int | None, static: bool,
+    samples: bool, as_json: bool, **options: Any,
+) -> None:  # fmt: skip
     """Package a candidate of the finished RUN for a server.
 
     Example: qnas-ov package runs/digits --select fastest --max-drop 0.01 --format ovms --batch 1
@@ -248,7 +248,7 @@ def package(
 
 
 @cli.command(short_help="Check a package and repeat its accuracy.")
-@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("package", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def verify(package: Path, as_json: bool) -> None:
     """Check a PACKAGE's digests, load it, and repeat its accuracy on its recorded samples.
@@ -265,10 +265,8 @@ def verify(package: Path, as_json: bool) -> None:
 
 
 @cli.command(short_help="Render the page of a run, or compare runs.")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="An .html.  [default: RUN/report.html; of several comparison.html]"
-)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=_PATH)
+@click.option("--out", type=_PATH, help="An .html.  [default: RUN/report.html; of several comparison.html]")
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 def report(runs: tuple[Path, ...], out: Path | None, show: bool, as_json: bool) -> None:
@@ -284,47 +282,58 @@ def report(runs: tuple[Path, ...], out: Path | None, show: bool, as_json: bool) 
         fail(f"no browser could be opened: open {result.page} yourself")
 
 
+_TRAINING = _options(
+    click.option("--out", required=True, type=_PATH, help="New folder for the weights."),
+    click.option("--resume", is_flag=True, help="Continue the training in --out; the result is the same."),
+    click.option("--init", type=_PATH, help="Folder with weights to start from.  [default: the model's own]"),
+    click.option("--from-scratch", is_flag=True, help="Start from random weights; the folder needs none."),
+    click.option("--train-device", default="auto", help="auto, cpu, cuda or xpu.  [default: auto]"),
+    click.option("--bf16/--no-bf16", default=None, help="Multiply matrices in bf16.  [default: where it helps]"),
+    click.option("--cycles", type=int, help="Runs of the learning-rate schedule.  [default: 1; digits-vit 4]"),
+    click.option("--epochs", type=int, help="Passes over the data per cycle.  [default: 10; digits-vit 110]"),
+    click.option("--teacher-epochs", type=int, help="Passes that fine-tune the largest alone first.  [default: 0]"),
+    click.option("--batch-size", type=int, help="Samples per pass.  [default: 32]"),
+    click.option("--accumulate", type=int, help="Batches per step.  [default: 1]"),
+    click.option("--learning-rate", type=float, help="Peak of the schedule.  [default: 5e-5; digits-vit 1e-3]"),
+    click.option("--num-random", type=int, help="Random subnetworks per step.  [default: 1; digits-vit 2]"),
+    click.option("--alpha", type=float, help="Weight of the labels against the teacher.  [default: 0.3]"),
+    click.option("--teacher/--no-teacher", default=None, help="Learn from the network as it was.  [default: yes]"),
+    click.option("--order/--no-order", default=None, help="Order channels by importance first.  [default: yes]"),
+    click.option("--augment/--no-augment", default=None, help="Move images.  [default: no; digits-vit yes]"),
+    click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout."),
+)  # fmt: skip
+
+
 @cli.command(short_help="Train a model as a supernet.")
-@click.option("--model", required=True, help="A model of `qnas-ov models`, a Hugging Face folder, or an id of the hub.")
-@click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]")
-@click.option("--dataset", help="Data to train on; a registered model's own if left out.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the weights.")
-@click.option(
-    "--init",
-    type=click.Path(path_type=Path),
-    help="Folder with weights to start from; the model's own if left out, random ones for digits-vit.",
-)
-@click.option("--cycles", type=click.IntRange(min=1), help="Runs of the learning-rate schedule.  [default: 4]")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training data per cycle.  [default: 110]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@_MODEL
+@_DATA
+@_TRAINING
 def train(
-    model: str, out: Path, init: Path | None, dataset: str | None, revision: str | None, **settings: int | None
-) -> None:
+    out: Path, resume: bool, init: Path | None, from_scratch: bool, train_device: str, bf16: bool | None,
+    as_json: bool, **settings: Any,
+) -> None:  # fmt: skip
     """Train a model as a supernet, whose smaller networks are accurate too.
 
     Example: qnas-ov train --model digits-vit --out digits-vit-weights
     """
-    from qnas_ov.pipeline import run_training
-    from qnas_ov.train import TrainSettings
+    from qnas_ov.core.errors import InputError
+    from qnas_ov.pipeline import TrainOptions, run_training, split_settings
 
-    given = {name: value for name, value in settings.items() if value is not None}
-    result = run_training(
-        model,
-        out=out,
-        init=init,
-        dataset=dataset,
-        revision=revision,
-        settings=TrainSettings(**given),
-        progress=TerminalProgress(),
-    )
-    click.echo(
-        f"validation accuracy: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
-        f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}"
-    )
-    if result.registered is not None:
-        click.echo(f"to use them, copy model.safetensors over the one in {result.registered}")
+    given, changes = split_settings({name: value for name, value in settings.items() if value not in (None, ())})
+    if "model" not in given and not resume:
+        raise InputError("a model to train must be named: add --model, or --resume to continue the training in --out")
+    options, progress = TrainOptions(init, from_scratch, train_device, bf16), TerminalProgress()
+    try:
+        result = run_training(given, out=out, settings=changes, options=options, resume=resume, progress=progress)
+    except KeyboardInterrupt:
+        again = shlex.join(["qnas-ov", "train", "--resume", "--out", str(out)])
+        fail(f"stopped; continue with `{again}`" if out.exists() else "stopped before anything was trained")
+        sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
     else:
-        click.echo(f"to search them: qnas-ov search --model {result.folder}")
+        print_training(result)
 
 
 @cli.command(short_help="List the models that can be named.")
@@ -356,12 +365,7 @@ def doctor(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        for name, value in report["facts"].items():
-            click.echo(f"{name}: {value}")
-        for problem in report["problems"]:
-            click.echo(f"problem: {problem}")
-        if not report["problems"]:
-            click.echo("no problems found")
+        print_examination(report)
     sys.exit(1 if report["problems"] else 0)
 
 

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from qnas_ov.pipeline import PackageCheck, Packaged, SearchResult, Sensitivity
+    from qnas_ov.pipeline import PackageCheck, Packaged, SearchResult, Sensitivity, TrainResult
 
 _PLAIN_EVERY_S = 10.0
 
@@ -248,3 +248,27 @@ def print_models(rows: list[dict[str, Any]]) -> None:
 def fail(message: str) -> None:
     """Prints one error sentence to stderr."""
     print(f"Error: {message}", file=sys.stderr)
+
+
+def print_training(result: TrainResult) -> None:
+    """Prints how good the trained subnetworks are, and what to do with them."""
+    console = Console(highlight=False, markup=False)
+    console.print(
+        f"validation {result.score}: largest {result.largest:.4f}, smallest {result.smallest:.4f}, "
+        f"mean of 20 random subnetworks {result.random_mean:.4f}; weights in {result.folder}",
+        soft_wrap=True,
+    )
+    if result.registered is not None:
+        console.print(f"to use them, copy model.safetensors over the one in {result.registered}", soft_wrap=True)
+    else:
+        console.print(f"to search them: qnas-ov search --model {result.folder}", soft_wrap=True)
+
+
+def print_examination(report: dict[str, Any]) -> None:
+    """Prints what `doctor` found."""
+    for name, value in report["facts"].items():
+        print(f"{name}: {value}")
+    for problem in report["problems"]:
+        print(f"problem: {problem}")
+    if not report["problems"]:
+        print("no problems found")

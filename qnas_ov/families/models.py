@@ -67,7 +67,8 @@ class ModelEntry:
         data: Its default data set.
         parameters: How many numbers it learned.
         source: Where the weights come from, in words.
-        defaults: Settings that differ from the recipe's own defaults.
+        defaults: Settings of a search that differ from the recipe's own defaults.
+        training: Settings of a training that differ from the defaults, for a model that is shipped.
     """
 
     name: str
@@ -78,6 +79,7 @@ class ModelEntry:
     parameters: int
     source: str
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
 
 
 MODELS: Registry[ModelEntry] = Registry("model")
@@ -112,6 +114,16 @@ _ENTRIES = (
             "latency_seconds": 0.2,
             "front_size": 12,
             "objectives": ["accuracy", "error", "latency"],
+        },
+        training={
+            "cycles": 4,
+            "epochs": 110,
+            "learning_rate": 1e-3,
+            "num_random": 2,
+            "label_smoothing": 0.05,
+            "teacher": False,
+            "order": False,
+            "augment": True,
         },
     ),
     ModelEntry(

@@ -9,7 +9,7 @@ from qnas_ov.pipeline._report import Report, run_report
 from qnas_ov.pipeline._select import RULES, select_candidate
 from qnas_ov.pipeline._sensitivity import Sensitivity, run_sensitivity
 from qnas_ov.pipeline._spine import run_search
-from qnas_ov.pipeline._training import run_training
+from qnas_ov.pipeline._training import TrainOptions, TrainResult, run_training, split_settings
 
 __all__ = [
     "RULES",
@@ -20,6 +20,8 @@ __all__ = [
     "Report",
     "SearchResult",
     "Sensitivity",
+    "TrainOptions",
+    "TrainResult",
     "list_models",
     "load_result",
     "run_package",
@@ -28,5 +30,6 @@ __all__ = [
     "run_sensitivity",
     "run_training",
     "select_candidate",
+    "split_settings",
     "verify_package",
 ]

@@ -16,6 +16,7 @@ from qnas_ov.core.hub import Snapshot, fetch_snapshot, is_cached, repository_fil
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.deploy import read_companions
 from qnas_ov.families import (
+    MODELS,
     WEIGHTS_NAME,
     Architecture,
     DefaultData,
@@ -26,6 +27,7 @@ from qnas_ov.families import (
     find_family,
     order_by_importance,
     read_config,
+    read_json,
 )
 from qnas_ov.ir import IR_NAME, OpenedNetwork, export_supernet, open_network
 from qnas_ov.pipeline._source import BATCH, NO_ELASTIC, POLICY_ONLY, SourceNetwork, fixed_network
@@ -34,6 +36,9 @@ OTHER_MODELS = "another model of `qnas-ov models`"
 
 KEPT = "The architecture is kept as it is (--policy-only): only its INT8/float policy is searched."
 CODE_WAS_RUN = "The checkpoint's own Python code was run (--trust-remote-code)."
+
+TRAINING_RECORD = "training.json"
+"""What `qnas-ov train` leaves in its folder."""
 
 _ORDERING_SAMPLES = 64
 """Means over all tokens or pixels of so many samples order channels as more of them do, and need no more memory."""
@@ -86,8 +91,11 @@ class CheckpointSource:
 
     @property
     def data(self) -> DefaultData | None:
-        """The data set of a registered model."""
-        return None if self._entry is None else self._entry.data
+        """The data set of a registered model, also of one that was trained here."""
+        if self._entry is not None:
+            return self._entry.data
+        name = _trained_from(self._place) if isinstance(self._place, Path) else None
+        return MODELS.get(name).data if name is not None and name in MODELS else None
 
     @property
     def origin(self) -> str:
@@ -147,10 +155,28 @@ class CheckpointSource:
         folder = self.folder
         if (folder / IR_NAME).exists() and not (folder / WEIGHTS_NAME).exists():
             return None
-        family = find_family(read_config(folder))
-        if family is not None:
+        if self.known_family is not None:
             check_weights(folder)
-        return family
+        return self.known_family
+
+    @property
+    def known_family(self) -> Family | None:
+        """The family that takes its configuration, whatever lies beside it."""
+        return find_family(read_config(self.folder))
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Settings that a registered model is trained with."""
+        return {} if self._entry is None else self._entry.training
+
+    def build_afresh(self, seed: int) -> None:
+        """Takes random weights instead of its own, which need not be there."""
+        assert self.known_family is not None
+        self.take(self.known_family.build(read_config(self.folder), seed=seed))
+
+    def take(self, supernet: Supernet) -> None:
+        """Takes another supernet of its family instead of its own weights; nothing was opened yet."""
+        self.__dict__["family"], self.__dict__["supernet"] = self.known_family, supernet
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -255,6 +281,13 @@ def _check_whole(hub_id: str, snapshot: Snapshot) -> None:
         f"cannot use the model '{hub_id}': a checkpoint of transformers must hold {missing[0]}, and this one does not; "
         f"{ways_on(OTHER_MODELS)}"
     )
+
+
+def _trained_from(folder: Path) -> str | None:
+    """The model that a folder of `qnas-ov train` was trained from, if it says so and on that model's own data."""
+    request = (read_json(folder / TRAINING_RECORD) or {}).get("request", {})
+    given = request.get("given", {}) if isinstance(request, dict) else {}
+    return None if given.get("dataset") or given.get("data") else given.get("model")
 
 
 def _stated_license(folder: Path) -> str:

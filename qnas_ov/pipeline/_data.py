@@ -15,8 +15,13 @@ from qnas_ov.recipe import Recipe, parse_shapes
 from qnas_ov.tasks import TASKS, DataSource, Situation, Task, load_samples, open_data, open_hub
 
 
-def load_task(source: Source, recipe: Recipe) -> tuple[Task, Recipe]:
+def load_task(source: Source, recipe: Recipe, *, train: bool = False) -> tuple[Task, Recipe]:
     """The data: the user's own, a registered data set, or one of the hub.
+
+    Args:
+        source: The network.
+        recipe: What names the data.
+        train: Whether what is kept for training is asked for.
 
     Returns:
         The task, and the recipe with the shape that the data ask for where the network leaves axes open.
@@ -29,11 +34,11 @@ def load_task(source: Source, recipe: Recipe) -> tuple[Task, Recipe]:
         raise InputError("--data and --dataset exclude each other: give one of them")
     if recipe.data is not None and Path(recipe.data).suffix != ".npz":
         data = open_data(Path(recipe.data), text_columns=recipe.text_column, label_column=recipe.label_column)
-        return Loader(source, recipe, data).load()
+        return Loader(source, recipe, data, train=train).load()
     chosen = None if recipe.data is not None else _choose(source, recipe)
     name = None if chosen is None else chosen.name
     if chosen is not None and name not in TASKS:
-        return Loader(source, recipe, _open_named(chosen, recipe)).load()
+        return Loader(source, recipe, _open_named(_whole(chosen) if train else chosen, recipe), train=train).load()
     if recipe.text_column or recipe.label_column or recipe.truncate:
         raise InputError("--text-column, --label-column and --truncate are for tables of texts: leave them out")
     if name is not None:
@@ -49,6 +54,11 @@ def _choose(source: Source, recipe: Recipe) -> DefaultData | None:
     if recipe.dataset is None or (own is not None and own.name == recipe.dataset):
         return own
     return DefaultData(recipe.dataset)
+
+
+def _whole(chosen: DefaultData) -> DefaultData:
+    """All parts of a model's own data set: what it is measured on is held out by the data set itself."""
+    return replace(chosen, split=None)
 
 
 def _open_named(chosen: DefaultData, recipe: Recipe) -> DataSource:

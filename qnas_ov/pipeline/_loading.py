@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from qnas_ov.tasks import (
     Members,
     Situation,
     Split,
+    Stream,
     Task,
     TextEncoder,
     as_numbers,
@@ -61,7 +62,9 @@ class _Labels:
 class Loader:
     """Loads one data set for one network."""
 
-    def __init__(self, source: Source, recipe: Recipe, data: DataSource) -> None:
+    def __init__(self, source: Source, recipe: Recipe, data: DataSource, *, train: bool = False) -> None:
+        """Nothing is read yet; `train` asks for what may be trained on too."""
+        self._train = train
         self._source = source
         self._recipe = recipe
         self._data = data
@@ -143,11 +146,18 @@ class Loader:
             members = self._members[split]
             records = self._data.parts[members.part]
             inputs[split] = {spec.name: encode_images(records, members.positions, steps, spec.shape, spec.dtype)}
-        return self._task(network, labels, inputs, rows=1, notes=()), recipe
+
+        def read(positions: np.ndarray) -> dict[str, np.ndarray]:
+            members = self._members["train"]
+            chosen = members.positions[positions]
+            return {spec.name: encode_images(self._data.parts[members.part], chosen, steps, spec.shape, spec.dtype)}
+
+        task = self._task(network, labels, inputs, rows=1, notes=())
+        return replace(task, train=self._stream(network, labels, read, rows=1)), recipe
 
     def _load_texts(self) -> tuple[Task, Recipe]:
         encoder = load_text_encoder(self._folder)
-        texts = {split: self._read_texts(split) for split in _SPLITS}
+        texts = {split: self._read_texts(split) for split in (*_SPLITS, *(["train"] if self._trains else []))}
         pairs = len(texts["test"][0]) == 2
 
         def propose() -> str:
@@ -170,7 +180,35 @@ class Loader:
             inputs[split] = {i.name: np.ascontiguousarray(arrays[i.name], dtype=i.dtype) for i in network.inputs}
         rows = 2 if apart and labels.kind == "scores" else 1
         notes = (f"{cut} texts are longer than {length} tokens and are cut (--truncate).",) if cut else ()
-        return self._task(network, labels, inputs, rows=rows, notes=notes), recipe
+
+        def read(positions: np.ndarray) -> dict[str, np.ndarray]:
+            arrays = encoder.encode([texts["train"][i] for i in positions], length)
+            return {i.name: np.ascontiguousarray(arrays[i.name], dtype=i.dtype) for i in network.inputs}
+
+        task = self._task(network, labels, inputs, rows=rows, notes=notes)
+        return replace(task, train=self._stream(network, labels, read, rows=rows)), recipe
+
+    @property
+    def _trains(self) -> bool:
+        """Whether samples for training are asked for and there."""
+        return self._train and "train" in self._members
+
+    def _stream(
+        self,
+        network: SourceNetwork,
+        labels: _Labels,
+        read: Callable[[np.ndarray], dict[str, np.ndarray]],
+        *,
+        rows: int,
+    ) -> Stream | None:
+        """What may be trained on, decoded batch by batch; texts of a pair that stand apart are samples of their own."""
+        if not self._trains:
+            return None
+        members = self._members["train"]
+        found = labels.values[members.part][members.positions] if labels.kind == "classes" else None
+        shapes = {i.name: i.shape for i in network.inputs}
+        identity = f"{self._data.name} {self._data.origin}"
+        return Stream(len(members) * rows, shapes, found, read, identity)
 
     def _read_texts(self, split: str) -> Texts:
         members = self._members[split]

@@ -1,7 +1,8 @@
 """Data sets, preprocessing and metrics."""
 
 from qnas_ov.tasks import digits as digits
-from qnas_ov.tasks.base import TASKS, Split, Task
+from qnas_ov.tasks import docstrings as docstrings
+from qnas_ov.tasks.base import TASKS, Split, Stream, Task, TrainData
 from qnas_ov.tasks.choosing import Situation, choose_metric
 from qnas_ov.tasks.hub import open_hub
 from qnas_ov.tasks.images import encode_images
@@ -42,8 +43,10 @@ __all__ = [
     "Records",
     "Situation",
     "Split",
+    "Stream",
     "Task",
     "TextEncoder",
+    "TrainData",
     "agreement_top1",
     "as_numbers",
     "choose_metric",

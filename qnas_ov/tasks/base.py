@@ -5,12 +5,65 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from qnas_ov.core.fingerprint import digest_arrays
+from qnas_ov.core.fingerprint import digest_arrays, digest_json
 from qnas_ov.core.registry import Registry
 from qnas_ov.tasks.metrics import Metric
+
+
+class TrainData(Protocol):
+    """What a supernet is trained on: samples that are read when they are asked for."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one sample by input name."""
+        ...
+
+    def batch(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Samples at positions (n,): arrays by input name, and their labels if they have any."""
+        ...
+
+    def digest(self) -> str:
+        """Tells other data apart."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Training data that are decoded batch by batch.
+
+    Attributes:
+        count: How many samples there are.
+        shapes: Shape of one sample by input name.
+        labels: (count,), or None.
+        read: Decodes the samples at positions (n,): arrays by input name.
+        identity: What tells other data apart.
+    """
+
+    count: int
+    shapes: Mapping[str, tuple[int, ...]]
+    labels: np.ndarray | None
+    read: Callable[[np.ndarray], dict[str, np.ndarray]]
+    identity: str
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batch(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Samples at positions (n,): arrays by input name, and their labels if they have any."""
+        return self.read(positions), None if self.labels is None else self.labels[positions]
+
+    def digest(self) -> str:
+        """Of the source and the labels: samples are not read for it."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return digest_json([self.identity, self.count, digest_arrays(labels)])
 
 
 @dataclass(frozen=True)
@@ -34,6 +87,16 @@ class Split:
     def num_samples(self) -> int:
         """How many samples there are: pairs count once."""
         return len(self) // self.rows
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one input by name."""
+        return {name: array.shape[1:] for name, array in self.inputs.items()}
+
+    def batch(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Inputs at positions (n,), and their labels if they have any."""
+        labels = None if self.labels is None else self.labels[positions]
+        return {name: array[positions] for name, array in self.inputs.items()}, labels
 
     def thinned(self, count: int | None) -> Split:
         """At most `count` inputs, evenly spaced, since files are often sorted by class; all of them for None.
@@ -80,7 +143,7 @@ class Task:
     test: Split
     labels: tuple[str, ...]
     source: str
-    train: Split | None = None
+    train: TrainData | None = None
     notes: tuple[str, ...] = ()
 
     def digests(self) -> dict[str, str]:

@@ -20,7 +20,7 @@ def estimated_norms(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) 
         model: A network, perhaps masked, in evaluation mode.
         inputs: Samples by input name, all of which are one batch.
     """
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d) and m.running_mean is not None]
+    norms = _norms(model)
     before = [(m.running_mean, m.running_var) for m in norms]
     try:
         if norms:
@@ -29,6 +29,18 @@ def estimated_norms(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) 
     finally:
         for norm, (mean, variance) in zip(norms, before, strict=True):
             norm.running_mean, norm.running_var = mean, variance
+
+
+def settle_norms(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> None:
+    """Gives the batch normalisations of a network, as it is set now, the statistics of `inputs` for good."""
+    with estimated_norms(model, inputs):
+        kept = [(m.running_mean, m.running_var) for m in _norms(model)]
+    for norm, (mean, variance) in zip(_norms(model), kept, strict=True):
+        norm.running_mean, norm.running_var = mean, variance
+
+
+def _norms(model: torch.nn.Module) -> list[torch.nn.BatchNorm2d]:
+    return [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d) and m.running_mean is not None]
 
 
 def _estimate(model: torch.nn.Module, norms: list[torch.nn.BatchNorm2d], inputs: Mapping[str, torch.Tensor]) -> None:

@@ -24,7 +24,6 @@ from qnas_ov.pipeline import list_models, run_search, run_sensitivity, run_train
 from qnas_ov.pipeline._checkpoint import CODE_WAS_RUN, KEPT
 from qnas_ov.pipeline._setup import describe_limits, prepare_network, resolve
 from qnas_ov.pipeline._source import POLICY_ONLY, SourceNetwork
-from qnas_ov.train import TrainSettings
 
 VIT = "owner/tiny-vit"
 
@@ -192,7 +191,7 @@ def test_every_command_says_how_to_go_on_without_a_network(cache: Path, tmp_path
     commands = {
         "search": lambda model: run_search({"model": model, "dataset": "digits"}, out=tmp_path / "out"),
         "sensitivity": lambda model: run_sensitivity({"model": model, "dataset": "digits"}, out=tmp_path / "out"),
-        "train": lambda model: run_training(model, out=tmp_path / "out", settings=TrainSettings(), dataset="digits"),
+        "train": lambda model: run_training({"model": model, "dataset": "digits"}, out=tmp_path / "out"),
     }
     for model in (VIT, "vit-base"):
         with pytest.raises(InputError) as caught:
@@ -386,8 +385,8 @@ def test_the_shipped_numbers_are_true() -> None:
 
 def test_training_a_checkpoint_makes_it_a_supernet(vit: Path, tmp_path: Path) -> None:
     out = tmp_path / "trained"
-    settings = TrainSettings(cycles=1, epochs=1, batch_size=256)
-    result = run_training(str(vit), out=out, settings=settings, dataset="digits")
+    given = {"model": str(vit), "dataset": "digits"}
+    result = run_training(given, out=out, settings={"epochs": 1, "batch_size": 256})
     assert (result.folder, result.registered) == (out, None)
     assert (out / "preprocessor_config.json").read_text() == '{\n  "size": 8\n}\n'
     trained = load(out)
@@ -400,7 +399,7 @@ def test_training_a_checkpoint_makes_it_a_supernet(vit: Path, tmp_path: Path) ->
     [
         ("foreign", "training needs a Hugging Face checkpoint of a known family"),
         ("file", "search its INT8/float policy with `qnas-ov search"),
-        ("no data", "has no data set of its own to train on: add --dataset"),
+        ("no data", "has no data set of its own to train on: add --data or --dataset"),
         ("classes", "must have the classes of"),
         ("shapes", "must hold what"),
     ],
@@ -415,6 +414,6 @@ def test_what_cannot_be_trained(model: str, words: str, vit: Path, foreign: Path
     }
     dataset = None if model == "no data" else "digits"
     with pytest.raises(InputError) as caught:
-        run_training(str(models[model]), out=tmp_path / "out", settings=TrainSettings(), dataset=dataset)
+        run_training({"model": str(models[model]), "dataset": dataset}, out=tmp_path / "out")
     assert words in str(caught.value), caught.value
     assert not (tmp_path / "out").exists()
