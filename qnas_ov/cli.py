@@ -8,13 +8,13 @@ import shlex
 import sys
 import time
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from qnas_ov import __version__
+from qnas_ov.commands import LATENCY_DB, benchmark, options, percent
 from qnas_ov.core.errors import QnasError
 from qnas_ov.terminal import (
     INTERRUPTION,
@@ -27,8 +27,6 @@ from qnas_ov.terminal import (
     print_sensitivity,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qnas-ov")
@@ -39,16 +37,7 @@ def cli() -> None:
     """
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_NETWORK = _options(
+_NETWORK = options(
     click.option(
         "--model",
         help="A model of `qnas-ov models`, an .xml, an .onnx, a Hugging Face folder, or an id of the hub: owner/name.",
@@ -83,11 +72,11 @@ _NETWORK = _options(
     click.option("--max-error", type=float, help="Largest output error, the distance to the float network's outputs."),
 )  # fmt: skip
 
-_SETTINGS = _options(
+_SETTINGS = options(
     _NETWORK,
     click.option(
         "--objective", "objectives", multiple=True,
-        help="accuracy, error, latency, size, macs or params; give it once for each.  "
+        help="accuracy, error, latency, throughput, memory_bytes, size, macs or params; give it once for each.  "
         "[default: accuracy latency size; without labels error latency size]",
     ),
     click.option(
@@ -102,6 +91,11 @@ _SETTINGS = _options(
     click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
     click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
     click.option("--front-size", type=int, help="Candidates of the front to verify and package.  [default: 16]"),
+    click.option(
+        "--latency-precision", type=percent,
+        help="Adds processes in the final rounds until latencies are known to this, for instance 2%.",
+    ),
+    click.option("--warm-from", metavar="RUN", help="Run folder whose latencies predictions of latency begin with."),
     click.option("--seed", type=int, help="Seed of everything random but the splits.  [default: 0]"),
 )  # fmt: skip
 
@@ -111,8 +105,11 @@ _SETTINGS = _options(
 @click.option("--recipe", type=click.Path(path_type=Path), help="YAML file with settings; options override it.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/MODEL-TIME]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; nothing is measured twice.")
+@LATENCY_DB
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
+def search(
+    recipe: Path | None, out: Path | None, resume: bool, latency_db: str | None, as_json: bool, **options: Any
+) -> None:
     """Search, verify and package.
 
     Example: qnas-ov search --model digits-vit --device CPU --max-drop 0.01 --out runs/digits
@@ -131,7 +128,9 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
     name = Path(str(given.get("model", "run"))).stem
     folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        result = run_search(given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin)
+        result = run_search(
+            given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin, latency_db=latency_db
+        )
     except KeyboardInterrupt:
         if (folder / "recipe.yaml").exists():
             command = sys.argv[0] if Path(sys.argv[0]).name == "qnas-ov" else "qnas-ov"
@@ -363,6 +362,9 @@ def doctor(as_json: bool) -> None:
         if not report["problems"]:
             click.echo("no problems found")
     sys.exit(1 if report["problems"] else 0)
+
+
+cli.add_command(benchmark)
 
 
 def main() -> None:
