@@ -24,7 +24,7 @@ from _common import Outcome, at_least, at_most, main, parser, peak_memory_gb
 
 from qnas_ov.families import FAMILIES, MODELS
 from qnas_ov.ir import export_supernet, save_ir
-from qnas_ov.measure import LatencyMeter, predict_outputs
+from qnas_ov.measure import LatencyMeter, RunSettings, predict_outputs
 from qnas_ov.pipeline._loading import SPLIT_SEED
 from qnas_ov.tasks import TASKS, Task, load_samples, output_error
 from qnas_ov.terminal import TerminalProgress
@@ -229,14 +229,12 @@ def judge(path: Path, folder: Path, task: Task) -> dict[str, Any]:
 
 def time_all(rows: list[dict[str, Any]], folder: Path, *, rounds: int) -> None:
     """Adds benchmark_app latencies, measured in interleaved rounds."""
-    meter = LatencyMeter(
-        folder / "nncf.quantize.xml", device="CPU", shapes={"pixel_values": [1, 1, 8, 8]}, reference_precision=HINT,
-        seconds=0.3,
-    )  # fmt: skip
+    pinned = RunSettings(device="CPU", shapes={"pixel_values": [1, 1, 8, 8]}, inference_precision=HINT)
+    meter = LatencyMeter(folder / "nncf.quantize.xml", pinned, seconds=0.3)
     found: dict[str, list[float]] = {r["method"]: [] for r in rows}
     for _ in range(rounds):
         for method, latencies in found.items():
-            latencies.append(meter.measure(folder / f"{method}.xml", inference_precision=HINT).latency_ms)
+            latencies.append(meter.measure(folder / f"{method}.xml", pinned).latency_ms)
     for row in rows:
         row["latency ms"] = float(np.median(found[row["method"]]))
 

@@ -26,7 +26,12 @@ def run(arguments: argparse.Namespace) -> Outcome:
             result, seconds = load_result(arguments.run), None
         else:
             result = qnas_ov.search(
-                "digits-vit", out=Path(folder) / "run", seed=arguments.seed, progress=TerminalProgress(), **settings
+                "digits-vit",
+                out=Path(folder) / "run",
+                seed=arguments.seed,
+                progress=TerminalProgress(),
+                latency_db="none",
+                **settings,
             )
             seconds = time.monotonic() - start
         if arguments.figure is not None:

@@ -24,6 +24,7 @@ def search(
     example_inputs: ExampleInputs | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    latency_db: str | None = None,
     **settings: Any,
 ) -> SearchResult:
     """Searches architecture and quantization policy of a model, as `qnas-ov search` does.
@@ -36,6 +37,7 @@ def search(
             one, each with the batch on its first axis. All other axes keep the lengths that they have here.
         resume: Continue the run in `out`. The run of a module needs the same module again.
         progress: Receives what happens; None is silent.
+        latency_db: Path of the database of latencies measured before, "none", or None for the one in the cache folder.
         settings: Further settings by the names of `qnas_ov.recipe.Recipe`, for instance `evaluations=60`.
 
     Returns:
@@ -48,7 +50,7 @@ def search(
 
     name, source = _model_and_source(model, example_inputs)
     given = {"model": name, **_plain(settings)}
-    return run_search(given, out=Path(out), resume=resume, progress=progress, source=source)
+    return run_search(given, out=Path(out), resume=resume, progress=progress, source=source, latency_db=latency_db)
 
 
 def sensitivity(

@@ -8,13 +8,13 @@ import shlex
 import sys
 import time
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from qnas_ov import __version__
+from qnas_ov.commands import LATENCY_DB, benchmark, options, percent
 from qnas_ov.core.errors import QnasError
 from qnas_ov.terminal import (
     INTERRUPTION,
@@ -29,8 +29,6 @@ from qnas_ov.terminal import (
     print_training,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="qnas-ov")
@@ -41,24 +39,15 @@ def cli() -> None:
     """
 
 
-def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
-    def decorate(command: F) -> F:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 _PATH = click.Path(path_type=Path)
-_MODEL = _options(
+_MODEL = options(
     click.option(
         "--model",
         help="A model of `qnas-ov models`, an .xml, an .onnx, a Hugging Face folder, or an id of the hub: owner/name.",
     ),
     click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]"),
 )
-_DATA = _options(
+_DATA = options(
     click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
     click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
     click.option("--text-column", multiple=True, help="Column of the texts; twice for pairs.  [default: guessed]"),
@@ -66,7 +55,7 @@ _DATA = _options(
     click.option("--max-samples", type=int, help="Most samples of validation and of test.  [default: 500]"),
     click.option("--truncate", is_flag=True, default=None, help="Cut texts that are longer than the network takes."),
 )
-_NETWORK = _options(
+_NETWORK = options(
     _MODEL,
     click.option(
         "--policy-only", is_flag=True, default=None,
@@ -92,11 +81,11 @@ _NETWORK = _options(
     click.option("--max-error", type=float, help="Largest output error, the distance to the float network's outputs."),
 )  # fmt: skip
 
-_SETTINGS = _options(
+_SETTINGS = options(
     _NETWORK,
     click.option(
         "--objective", "objectives", multiple=True,
-        help="accuracy, error, latency, size, macs or params; give it once for each.  "
+        help="accuracy, error, latency, throughput, memory_bytes, size, macs or params; give it once for each.  "
         "[default: accuracy latency size; without labels error latency size]",
     ),
     click.option(
@@ -111,6 +100,11 @@ _SETTINGS = _options(
     click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
     click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
     click.option("--front-size", type=int, help="Candidates of the front to verify and package.  [default: 16]"),
+    click.option(
+        "--latency-precision", type=percent,
+        help="Adds processes in the final rounds until latencies are known to this, for instance 2%.",
+    ),
+    click.option("--warm-from", metavar="RUN", help="Run folder whose latencies predictions of latency begin with."),
     click.option("--seed", type=int, help="Seed of everything random but the splits.  [default: 0]"),
 )  # fmt: skip
 
@@ -120,8 +114,11 @@ _SETTINGS = _options(
 @click.option("--recipe", type=_PATH, help="YAML file with settings; options override it.")
 @click.option("--out", type=_PATH, help="Run folder.  [default: runs/MODEL-TIME]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; nothing is measured twice.")
+@LATENCY_DB
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, **options: Any) -> None:
+def search(
+    recipe: Path | None, out: Path | None, resume: bool, latency_db: str | None, as_json: bool, **options: Any
+) -> None:
     """Search, verify and package.
 
     Example: qnas-ov search --model digits-vit --device CPU --max-drop 0.01 --out runs/digits
@@ -140,7 +137,9 @@ def search(recipe: Path | None, out: Path | None, resume: bool, as_json: bool, *
     name = Path(str(given.get("model", "run"))).stem
     folder = out or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        result = run_search(given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin)
+        result = run_search(
+            given, out=folder, resume=resume, progress=TerminalProgress(), origin=origin, latency_db=latency_db
+        )
     except KeyboardInterrupt:
         if (folder / "recipe.yaml").exists():
             command = sys.argv[0] if Path(sys.argv[0]).name == "qnas-ov" else "qnas-ov"
@@ -282,7 +281,7 @@ def report(runs: tuple[Path, ...], out: Path | None, show: bool, as_json: bool) 
         fail(f"no browser could be opened: open {result.page} yourself")
 
 
-_TRAINING = _options(
+_TRAINING = options(
     click.option("--out", required=True, type=_PATH, help="New folder for the weights."),
     click.option("--resume", is_flag=True, help="Continue the training in --out; the result is the same."),
     click.option("--init", type=_PATH, help="Folder with weights to start from.  [default: the model's own]"),
@@ -367,6 +366,9 @@ def doctor(as_json: bool) -> None:
     else:
         print_examination(report)
     sys.exit(1 if report["problems"] else 0)
+
+
+cli.add_command(benchmark)
 
 
 def main() -> None:

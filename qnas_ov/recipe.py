@@ -48,7 +48,11 @@ class Recipe(BaseModel):
         inference_precision: Precision that floating-point operations run in; "auto" lets the search choose.
         front_size: Candidates of the front that are recalibrated and verified.
         latency_seconds: Measuring time of one benchmark_app process on the reference network.
-        final_rounds: benchmark_app processes per network in the final verification.
+        final_rounds: benchmark_app processes per network in the final verification; the fewest, if more are added.
+        latency_precision: Half the width of a verified latency's interval, relative to it, down to which processes are
+            added (0.02 is 2%); None adds none.
+        latency_max_rounds: Most processes per network in the final verification.
+        warm_from: Run folder whose latencies predictions begin with: of another network, hint, or machine.
         seed: Seed of everything random.
     """
 
@@ -80,8 +84,11 @@ class Recipe(BaseModel):
     max_size_mb: float | None = Field(None, gt=0)
     inference_precision: Literal["auto", "f32", "bf16"] = "auto"
     front_size: int = Field(16, ge=1)
-    latency_seconds: float = Field(0.5, gt=0, le=60)
+    latency_seconds: float = Field(0.3, gt=0, le=60)
     final_rounds: int = Field(3, ge=1)
+    latency_precision: float | None = Field(None, gt=0, lt=1)
+    latency_max_rounds: int = Field(15, ge=1)
+    warm_from: str | None = None
     seed: int = Field(0, ge=0)
 
     def to_yaml(self) -> str:
@@ -137,7 +144,7 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
             f"texts stand in one column, pairs of texts in two: {origin} give {len(merged['text_column'])} "
             f"({', '.join(map(str, merged['text_column']))}); leave out some of --text-column"
         )
-    for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds"):
+    for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds", "latency_precision"):
         if isinstance(merged.get(name), int) and not isinstance(merged[name], bool):
             merged[name] = float(merged[name])
     try:

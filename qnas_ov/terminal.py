@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from qnas_ov.pipeline import PackageCheck, Packaged, SearchResult, Sensitivity, TrainResult
+    from qnas_ov.pipeline import Benchmark, PackageCheck, Packaged, SearchResult, Sensitivity, TrainResult
 
 _PLAIN_EVERY_S = 10.0
 
@@ -183,6 +183,41 @@ def print_sensitivity(result: Sensitivity) -> None:
             soft_wrap=True,
         )
         console.print(policy.ignored_scope or "nothing needs to be ignored", soft_wrap=True)
+
+
+def print_benchmark(result: Benchmark) -> None:
+    """Prints a line per network and setting, where its time goes, and where the files stand."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 160
+    document = result.document
+    reference, percentiles = document["reference"], document["percentiles"]
+    table = Table(title="Latency by benchmark_app", title_justify="left", box=None, pad_edge=False)
+    for name in ("network", "hint", "batch", "run in", "median ms", "interval", *(f"p{p}" for p in percentiles),
+                 "samples/s", f"vs {reference}", "compile ms", "memory MB"):  # fmt: skip
+        table.add_column(name, justify="left" if name in ("network", "hint", "run in") else "right")
+    for row in result.rows:
+        head = [row["network"], row["hint"], str(row["batch"]), row["inference_precision"]]
+        if row["status"] != "ok":
+            table.add_row(*head, "failed")
+            continue
+        latency, memory = row["latency_ms"], row["memory_bytes"]
+        table.add_row(
+            *head, f"{latency['value']:.3f}", f"{latency['low']:.3f}-{latency['high']:.3f}",
+            *(f"{row['percentiles_ms'][str(p)]:.3f}" for p in percentiles), f"{row['throughput_per_s']['value']:.1f}",
+            "" if row["speedup"] is None else f"{row['speedup']:.2f}x", f"{row['compile_ms']:.0f}",
+            "" if memory is None else f"{memory / 1e6:.1f}",
+        )  # fmt: skip
+    console.print(table)
+    for row in result.rows:
+        told = row["reason"] if row["status"] != "ok" else row["remark"]
+        if told:
+            what = f"{row['network']} ({row['inference_precision']}, {row['hint']} hint, batch {row['batch']})"
+            console.print(f"{what}: {told}", soft_wrap=True)
+    disturbed = [d for row in result.rows for d in row.get("disturbances", ())]
+    if disturbed:
+        console.print(f"{len(disturbed)} disturbances, for instance: {disturbed[0]}", soft_wrap=True)
+    console.print(f"report: {result.folder / 'benchmark.html'}", soft_wrap=True)
 
 
 def print_package(package: Packaged) -> None:

@@ -15,13 +15,14 @@ FLOORS = {
     "families": 2, "tasks": 2, "predict": 2, "train": 2,
     "ir": 3, "measure": 3, "algorithms": 3, "deploy": 3, "report": 3,
     "pipeline": 4,
-    "cli": 5, "terminal": 5, "doctor": 5,
+    "cli": 5, "commands": 5, "terminal": 5, "doctor": 5,
 }  # fmt: skip
-BESIDE = {("train", "families"), ("train", "tasks"), ("cli", "terminal"), ("cli", "doctor")}
+BESIDE = {("train", "families"), ("train", "tasks"), ("cli", "terminal"), ("cli", "doctor"), ("cli", "commands"),
+          ("commands", "terminal")}  # fmt: skip
 ONLY_CORE = {"measure", "deploy", "tasks", "space", "pareto", "journal", "recipe"}
 OUTSIDE = {
-    "torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"algorithms"}, "nncf": {"ir"}, "click": {"cli"},
-    "mlserver": {"deploy"},
+    "torch": {"families", "train", "ir", "pipeline"}, "pymoo": {"algorithms"}, "nncf": {"ir"},
+    "click": {"cli", "commands"}, "mlserver": {"deploy"},
 }  # fmt: skip
 
 

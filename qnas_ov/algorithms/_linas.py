@@ -15,7 +15,7 @@ import numpy as np
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve
 from qnas_ov.pareto import columns_to_minimise, is_nondominated, spread_subset, to_minimise
-from qnas_ov.predict import fit_predictor, predict_left_out, score
+from qnas_ov.predict import choose_informative, fit_predictor, predict_left_out, score
 from qnas_ov.space import Genotype
 
 
@@ -29,12 +29,15 @@ class LinasSettings:
         inner_population: Population of NSGA-II on the predictors.
         even_share: Share of the first batch, and of what NSGA-II starts from besides the measured front, that treats
             all layers alike; the rest is drawn gene by gene.
+        informative_share: Share of the first batch that is chosen from random genotypes because a linear model of
+            latency learns most from it.
     """
 
     population: int = 50
     inner_evaluations: int = 20_000
     inner_population: int = 50
     even_share: float = 1 / 3
+    informative_share: float = 1 / 4
 
 
 class LinasSearch:
@@ -63,10 +66,22 @@ class LinasSearch:
         return asked
 
     def _draw(self, count: int) -> list[Genotype]:
-        """New random genotypes, some of them even."""
+        """New random genotypes, some of them even, some those of many from which a linear model learns most."""
         space = self._problem.space
         asked = self._seen.sample(space, self._rng, round(self._settings.even_share * count), even=True)
+        asked += self._draw_informative(round(self._settings.informative_share * count), asked)
         return asked + self._seen.sample(space, self._rng, count - len(asked))
+
+    def _draw_informative(self, count: int, asked: Sequence[Genotype]) -> list[Genotype]:
+        layout, space = self._problem.layout, self._problem.space
+        if not layout.num_use or count <= 0:
+            return []
+        pool = space.sample(self._rng, 20 * count)
+        known = np.array([*(r.genotype for r in self._results), *asked], dtype=np.int64).reshape(-1, len(space))
+        order = choose_informative(
+            self._problem.features(pool)[:, layout.use], self._problem.features(known)[:, layout.use], 2 * count
+        )
+        return self._seen.fresh(pool[order], count)
 
     def tell(self, results: Sequence[Result]) -> None:
         """Takes results."""
@@ -81,9 +96,7 @@ class LinasSearch:
 
     def _search_predictors(self, count: int) -> list[Genotype]:
         _, known, targets = self._samples()
-        predictors = {
-            c: fit_predictor(known, targets[c], seed=0, num_summary=self._problem.num_summary) for c in self._columns
-        }
+        predictors = {c: fit_predictor(known, targets[c], seed=0, layout=self._problem.layout) for c in self._columns}
 
         def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
             features = self._problem.features(genotypes)
@@ -149,9 +162,9 @@ class LinasSearch:
         measured, features, targets = self._samples()
         found: dict[str, Any] = {}
         for column in self._columns:
-            summary = self._problem.num_summary
-            predictor = fit_predictor(features, targets[column], seed=0, num_summary=summary)
-            held_out = predict_left_out(features, targets[column], seed=0, num_summary=summary)
+            layout = self._problem.layout
+            predictor = fit_predictor(features, targets[column], seed=0, layout=layout)
+            held_out = predict_left_out(features, targets[column], seed=0, layout=layout)
             ahead = [
                 (self._predictions[r.genotype][column], float(t))
                 for r, t in zip(measured, targets[column], strict=True)
@@ -160,6 +173,7 @@ class LinasSearch:
             found[column] = {
                 "model": predictor.name,
                 "num_training": predictor.num_training,
+                "relative_error": predictor.spread,
                 "cross_validated": score(targets[column], held_out).to_json(),
                 "before_measuring": (
                     score(np.array([m for _, m in ahead]), np.array([p for p, _ in ahead])).to_json() if ahead else None

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qnas_ov.core.records import Objective
+from qnas_ov.predict import FeatureLayout
 from qnas_ov.space import Genotype, Space
 
 
@@ -47,7 +48,7 @@ class SearchProblem:
         constraints: Bounds that the front must keep.
         costs: Exact costs by column for canonical genotypes (n, num_knobs).
         features: What predictors see, for canonical genotypes.
-        num_summary: How many of the first features summarise a candidate's costs.
+        layout: Which columns of the features are what.
     """
 
     space: Space
@@ -55,7 +56,7 @@ class SearchProblem:
     constraints: tuple[Constraint, ...]
     costs: Callable[[np.ndarray], dict[str, np.ndarray]]
     features: Callable[[np.ndarray], np.ndarray]
-    num_summary: int = 0
+    layout: FeatureLayout = FeatureLayout()  # noqa: RUF009 - it is frozen
 
     def predicted_columns(self) -> list[str]:
         """Columns that no formula gives: of objectives and of constraints, in order, each once."""

@@ -40,6 +40,8 @@ ERROR_OBJECTIVE = Objective("error", "output_error", "min", predicted=True)
 
 COST_OBJECTIVES: tuple[Objective, ...] = (
     Objective("latency", "latency_ms", "min", predicted=True),
+    Objective("throughput", "throughput_per_s", "max", predicted=True),
+    Objective("memory_bytes", "memory_bytes", "min", predicted=True),
     Objective("size", "size_bytes", "min", predicted=False),
     Objective("macs", "macs", "min", predicted=False),
     Objective("params", "params", "min", predicted=False),

@@ -1,165 +1,51 @@
-"""Latency as the real `benchmark_app` reports it, with the drift of the machine divided out.
+"""The measuring protocol: how a latency comes about that can be repeated.
 
-Protocol: one process per run, static shape, `-hint latency` (one synchronous request), inference precision pinned,
-benchmark_app's own warm-up discarded, the median of the iterations taken. A reference network is measured before and
-after every run; a latency is scaled by how the reference has moved since the start.
+1. **What runs.** The real benchmark_app, one process per run, with a static shape, a hint, the inference precision, and
+   streams and threads pinned (or left to the hint, and recorded). Its warm-up inference is not counted, and the first
+   process of a session is discarded. A run's figure is the median of its inferences.
+2. **Drift.** A reference network is inferred in turn with the measured one, in the same process, in blocks of some
+   20 ms, while benchmark_app times its own inferences one by one. The quotient of neighbouring blocks does not depend
+   on the speed of the machine, which on a shared one changes within a second; a latency is the median quotient times
+   the anchor: the reference's latency when the session began, as if the machine had kept that speed.
+3. **Several requests at once** leave no place in between. There the reference is read in this process before and after
+   the run, and the figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a
+   search the run is repeated once, and the steadier counts.
+4. **What is reported** takes at least three processes per network, interleaved: one of each network, then again one of
+   each, so that a slow minute meets all alike. The figure is the median of the runs' medians, with an interval by order
+   statistics (`estimate.estimate_median`). With a precision asked for, a network is finished when its interval has a
+   coverage of 95% and is narrow enough; else it goes on, up to a number of processes and a limit of time.
+5. **Below 1 ms** the two decimals of the report are too few: the console's microseconds are taken, or where it prints
+   none, total time over iterations.
+6. **Disturbances** are told: load of other processes, time stolen by a hypervisor, throttling by a cgroup or by heat, a
+   fall of the frequency, and runs that fall out of line.
+
+A search gives each candidate one process: it needs many rough figures. The winners are measured by the whole protocol.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import os
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-
 from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
-from qnas_ov.core.records import Interval
+from qnas_ov.core.fingerprint import digest_json
+from qnas_ov.measure.benchmark_app import MEDIAN, LatencyRun, Reference, run_benchmark_app
+from qnas_ov.measure.conditions import Watch, frequency_mhz
+from qnas_ov.measure.database import SEARCH, KeptRun, LatencyDatabase, RunKey
+from qnas_ov.measure.device import describe_machine, machine_digest, package_versions
+from qnas_ov.measure.estimate import COVERAGE, estimate_median
+from qnas_ov.measure.graph_digest import digest_graph
+from qnas_ov.measure.profile import Profile, profile_network
+from qnas_ov.measure.reference import Gauge
+from qnas_ov.measure.settings import RunSettings
 
-# What the console script `benchmark_app` runs; started from this interpreter so that it is the installed one.
-_BENCHMARK_APP = "from openvino.tools.benchmark.main import main; main()"
-_MEDIAN_LINE = re.compile(r"Median:\s+([0-9.]+)\s+(us|ms|s)\b")
-_UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_TAIL_LINES = 4
-_GAUGE_MS = 50.0
 # A run counts at once if the reference before and after it differs by no more than this; else it is repeated.
 _STEADY = 0.10
 _ATTEMPTS = 2
-
-
-@dataclass(frozen=True)
-class LatencyRun:
-    """What one benchmark_app process reported.
-
-    Attributes:
-        median_ms: Median latency of an inference.
-        average_ms: Mean latency.
-        minimum_ms: Shortest inference.
-        maximum_ms: Longest inference.
-        iterations: Inferences measured.
-        compile_ms: Time to compile the network.
-        first_inference_ms: The warm-up inference, not in the median.
-        median_source: "console" or "report": where the median was read, for its number of digits.
-    """
-
-    median_ms: float
-    average_ms: float
-    minimum_ms: float
-    maximum_ms: float
-    iterations: int
-    compile_ms: float
-    first_inference_ms: float
-    median_source: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The run as JSON."""
-        return asdict(self)
-
-
-def benchmark_app_arguments(
-    model: Path, *, device: str, shapes: Mapping[str, Sequence[int]], inference_precision: str, iterations: int
-) -> list[str]:
-    """The arguments with which benchmark_app is run, without those for its report."""
-    shape = ",".join(f"{name}[{','.join(str(d) for d in dims)}]" for name, dims in shapes.items())
-    return [
-        "-m", str(model), "-d", device, "-hint", "latency", "-niter", str(iterations),
-        "-shape", shape, "-infer_precision", inference_precision,
-    ]  # fmt: skip
-
-
-def run_benchmark_app(
-    model: Path,
-    *,
-    device: str,
-    shapes: Mapping[str, Sequence[int]],
-    inference_precision: str,
-    iterations: int,
-    timeout_s: float = 600.0,
-) -> LatencyRun:
-    """Measures an IR once.
-
-    Args:
-        model: The .xml.
-        device: As OpenVINO spells it.
-        shapes: Static shape by input name.
-        inference_precision: "f32" or "bf16".
-        iterations: Inferences to measure.
-        timeout_s: After this the run counts as failed.
-
-    Raises:
-        MeasurementError: If benchmark_app crashes, hangs or writes no report; the text holds its last lines.
-    """
-    arguments = benchmark_app_arguments(
-        model, device=device, shapes=shapes, inference_precision=inference_precision, iterations=iterations
-    )
-    with tempfile.TemporaryDirectory(prefix="qnas-ov-") as folder:
-        report = ["-report_type", "no_counters", "-json_stats", "-report_folder", folder]
-        command = [sys.executable, "-c", _BENCHMARK_APP, *arguments, *report]
-        try:
-            # A session of its own: Ctrl-C reaches us alone, and we end the child.
-            done = subprocess.run(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=timeout_s,
-                start_new_session=True,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise MeasurementError(f"benchmark_app did not finish within {timeout_s:.0f} s on {model.name}") from error
-        if done.returncode != 0:
-            raise MeasurementError(
-                f"benchmark_app ended with code {done.returncode} on {model.name}: {_tail(done.stdout)}"
-            )
-        path = Path(folder) / "benchmark_report.json"
-        if not path.exists():
-            raise MeasurementError(f"benchmark_app wrote no report for {model.name}: {_tail(done.stdout)}")
-        return parse_report(path.read_text(), done.stdout)
-
-
-def _tail(text: str) -> str:
-    return " | ".join(line.strip() for line in text.strip().splitlines()[-_TAIL_LINES:])
-
-
-def parse_report(report: str, console: str) -> LatencyRun:
-    """Reads benchmark_app's JSON report and its console text.
-
-    The report gives milliseconds with two decimals, too few for a network below a few milliseconds; the console gives
-    the same median in a smaller unit, so that is taken where it stands.
-
-    Raises:
-        MeasurementError: If a figure is missing or is no positive number.
-    """
-    try:
-        results = json.loads(report)["execution_results"]
-        median, source = float(results["latency (ms)"]), "report"
-        line = _MEDIAN_LINE.search(console)
-        if line is not None:
-            median, source = float(line.group(1)) * _UNIT_MS[line.group(2)], "console"
-        run = LatencyRun(
-            median_ms=median,
-            average_ms=float(results["avg latency"]),
-            minimum_ms=float(results["min latency"]),
-            maximum_ms=float(results["max latency"]),
-            iterations=int(results["total number of iterations"]),
-            compile_ms=float(results["compile model time (ms)"]),
-            first_inference_ms=float(results["first inference time (ms)"]),
-            median_source=source,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise MeasurementError(f"benchmark_app's report cannot be read: {error!r}; {_tail(console)}") from error
-    if run.median_ms <= 0 or run.iterations < 1:
-        raise MeasurementError(f"benchmark_app reported a median of {median} ms over {run.iterations} iterations")
-    return run
 
 
 @dataclass(frozen=True)
@@ -167,162 +53,259 @@ class Latency:
     """One run with the drift of the machine divided out.
 
     Attributes:
-        latency_ms: The run's median, scaled to the speed of the machine when the anchor was set.
+        latency_ms: The run's latency, scaled to the speed of the machine when the anchor was set.
+        throughput_per_s: Samples per second, scaled likewise.
         run: What benchmark_app reported.
         gauge_ms: Latency of the reference network around the run: the mean of before and after.
         gauge_change: By how much these two differ, relative to the smaller one.
         attempts: Runs it took until the machine was steady; the steadiest one counts.
+        disturbances: What may have slowed it down, in words.
+        measured_at: When it was taken from the database: the time of the measurement, in UTC; None if it is new.
     """
 
     latency_ms: float
+    throughput_per_s: float
     run: LatencyRun
     gauge_ms: float
     gauge_change: float
     attempts: int
+    disturbances: tuple[str, ...]
+    measured_at: str | None
+
+    @property
+    def resolution_ms(self) -> float:
+        """Half of the last digit of `latency_ms`."""
+        return self.run.resolution_ms * self.latency_ms / self.run.latency_ms
 
     def to_json(self) -> dict[str, Any]:
         """The latency as JSON."""
-        return {**asdict(self), "run": self.run.to_json()}
-
-
-class Gauge:
-    """A reference network, compiled once in this process, that tells in some 50 ms how fast the machine is now.
-
-    A benchmark_app process takes ten times as long, so with it the reference could be measured only now and then, and
-    the speed of a shared machine changes faster than that.
-    """
-
-    def __init__(
-        self, reference: Path, *, device: str, shapes: Mapping[str, Sequence[int]], inference_precision: str
-    ) -> None:
-        network = ov.Core().read_model(reference)
-        self._request = _prepared_request(network, device, shapes, inference_precision)
-        self._count = 3
-        self.read()
-        self._count = int(min(200, max(5, _GAUGE_MS / self.read())))
-
-    def read(self) -> float:
-        """Median latency of the reference now, in milliseconds."""
-        return statistics.median(_timed_ms(self._request) for _ in range(self._count))
-
-
-def _prepared_request(
-    model: ov.Model, device: str, shapes: Mapping[str, Sequence[int]], inference_precision: str
-) -> ov.InferRequest:
-    """A request of the network compiled as benchmark_app compiles it, its inputs zero; `model` takes the shapes."""
-    model.reshape({name: ov.PartialShape(list(shape)) for name, shape in shapes.items()})
-    compiled = ov.Core().compile_model(
-        model, device, {"INFERENCE_PRECISION_HINT": inference_precision, "PERFORMANCE_HINT": "LATENCY"}
-    )
-    request = compiled.create_infer_request()
-    for port in compiled.inputs:
-        request.get_tensor(port).data[...] = 0
-    return request
-
-
-def _timed_ms(request: ov.InferRequest) -> float:
-    start = time.perf_counter()
-    request.infer(share_inputs=True)
-    return (time.perf_counter() - start) * 1e3
-
-
-class LatencyDifference:
-    """How much faster networks are than one reference, by inferences of both in turn inside this process.
-
-    Between two networks that differ in one layer, separate benchmark_app runs see the machine's noise; inferences that
-    alternate see both networks at the same speed of the machine.
-    """
-
-    def __init__(
-        self,
-        reference: ov.Model,
-        *,
-        device: str,
-        shapes: Mapping[str, Sequence[int]],
-        inference_precision: str,
-        seconds: float = 0.6,
-    ) -> None:
-        self._settings = (device, dict(shapes), inference_precision)
-        self._reference = _prepared_request(reference.clone(), *self._settings)
-        warm_ms = statistics.median(_timed_ms(self._reference) for _ in range(4))
-        self._pairs = int(min(400, max(15, seconds * 1e3 / (2 * warm_ms))))
-
-    def saved_by(self, model: ov.Model) -> Interval:
-        """Milliseconds that an inference of `model` is shorter than one of the reference.
-
-        Returns:
-            The median over pairs of inferences, and the 95% interval of that median by order statistics.
-
-        Raises:
-            MeasurementError: If the device cannot run the network.
-        """
-        try:
-            request = _prepared_request(model.clone(), *self._settings)
-            for _ in range(3):
-                _timed_ms(request)
-            differences = sorted(_timed_ms(self._reference) - _timed_ms(request) for _ in range(self._pairs))
-        except RuntimeError as error:
-            raise MeasurementError(f"the network does not run: {str(error).strip().splitlines()[0]}") from error
-        # The median lies between these ranks in 95% of cases: a binomial's normal approximation.
-        reach = 0.98 * self._pairs**0.5
-        low, high = int(max(0, self._pairs / 2 - reach)), int(min(self._pairs - 1, self._pairs / 2 + reach))
-        return Interval(statistics.median(differences), differences[low], differences[high])
+        return {**asdict(self), "disturbances": list(self.disturbances)}
 
 
 class LatencyMeter:
     """Measures networks with benchmark_app, between two readings of a reference network.
 
-    The first benchmark_app process is discarded, and readings after it set the anchor. A latency is the run's median
-    times anchor over gauge, so that drift of the machine cancels. Where the two readings differ, the machine changed
-    speed during the run, which no scaling mends: the run is repeated, and the steadiest counts.
+    The first benchmark_app process is discarded, and readings after it set the anchor.
     """
 
     def __init__(
         self,
         reference: Path,
+        settings: RunSettings,
         *,
-        device: str,
-        shapes: Mapping[str, Sequence[int]],
-        reference_precision: str,
         seconds: float,
         anchor_ms: float | None = None,
+        database: LatencyDatabase | None = None,
     ) -> None:
-        self._device = device
-        self._shapes = dict(shapes)
+        """Measures the reference.
+
+        Args:
+            reference: The .xml of the reference network.
+            settings: How it is run.
+            seconds: Measuring time of one process on the reference; it decides the iterations of every run.
+            anchor_ms: Latency of the reference at the speed that latencies are to stand for; as it is now if left out.
+            database: Where runs are looked up and kept; None measures everything.
+
+        Raises:
+            ReferenceMeasurementError: If the reference cannot be measured.
+        """
         self.iterations = 20
+        self.from_database = 0
+        self._database = database
+        self._digests: dict[tuple[Path, int, int], str] = {}
+        self._versions = package_versions()
+        self._usual_mhz: float | None = None
+        self._reference_run = Reference(reference, settings)
         try:
-            self._run(reference, reference_precision)  # discarded
-            self._gauge = Gauge(reference, device=device, shapes=shapes, inference_precision=reference_precision)
+            run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
+            self._gauge = Gauge(reference, settings)
         except (MeasurementError, RuntimeError) as error:
             raise ReferenceMeasurementError(
                 f"the reference network could not be measured ({str(error).strip().splitlines()[0]}): run again with "
                 "--resume"
             ) from error
-        reading = statistics.median(self._gauge.read() for _ in range(5))
-        self.iterations = int(min(2000, max(20, seconds * 1e3 / reading)))
-        self.anchor_ms = anchor_ms if anchor_ms is not None else reading
+        self._reading_ms = statistics.median(self._gauge.read() for _ in range(5))
+        self.iterations = int(min(2000, max(20, seconds * 1e3 / self._reading_ms)))
+        self.anchor_ms = anchor_ms if anchor_ms is not None else self._reading_ms
+        if database is not None:
+            machine = describe_machine(settings.device)
+            self._machine = machine_digest(machine)
+            database.add_machine(self._machine, machine)
+            self._reference = digest_json({"network": digest_graph(reference), "settings": settings.to_json()})
 
-    def _run(self, model: Path, precision: str) -> LatencyRun:
-        return run_benchmark_app(
-            model, device=self._device, shapes=self._shapes, inference_precision=precision, iterations=self.iterations
-        )
-
-    def measure(self, model: Path, *, inference_precision: str, attempts: int = _ATTEMPTS) -> Latency:
-        """Measures one IR in a benchmark_app process; again where the machine's speed changed meanwhile.
+    def measure(
+        self,
+        model: Path,
+        settings: RunSettings,
+        *,
+        purpose: str = SEARCH,
+        attempts: int = _ATTEMPTS,
+        percentile: int = MEDIAN,
+        iterations: int | None = None,
+        position: int = 0,
+    ) -> Latency:
+        """Measures one IR in a benchmark_app process, or takes such a run from the database.
 
         Args:
             model: The .xml.
-            inference_precision: "f32" or "bf16".
-            attempts: Most processes to run.
+            settings: How it is run.
+            purpose: `database.SEARCH` or `database.REPORT`.
+            attempts: Most processes to run while the machine changes its speed.
+            percentile: Which percentile of the inferences' latencies.
+            iterations: How many inferences; the meter's own number if left out.
+            position: Which of several runs of this network this is, from 0.
 
         Raises:
             MeasurementError: If benchmark_app gives no number.
         """
-        tried: list[tuple[float, float, LatencyRun]] = []
-        while len(tried) < attempts and (not tried or tried[-1][0] > _STEADY):
-            before = self._gauge.read()
-            run = self._run(model, inference_precision)
-            after = self._gauge.read()
-            tried.append((max(before, after) / min(before, after) - 1.0, (before + after) / 2, run))
-        change, gauge_ms, run = min(tried, key=lambda t: t[0])
-        return Latency(run.median_ms * self.anchor_ms / gauge_ms, run, gauge_ms, change, len(tried))
+        count = iterations or self.iterations
+        if settings.hint == "throughput":
+            count = max(count, 8 * len(os.sched_getaffinity(0)))  # some for every request in flight
+        if self._database is None:
+            kept, tries = self._steadiest(model, settings, count, percentile, attempts)
+            return self._scale(kept, tries)
+        key = self.key(model, settings)
+        with self._database.claim():
+            found = self._database.find(
+                key,
+                purpose=purpose,
+                percentile=percentile,
+                iterations=count,
+                reading_ms=self._reading_ms,
+                position=position,
+            )
+            if found is not None:
+                self.from_database += 1
+                return self._scale(found, 0)
+            kept, tries = self._steadiest(model, settings, count, percentile, attempts)
+            self._database.add(key, kept, purpose=purpose, iterations=count, versions=self._versions)
+        return self._scale(kept, tries)
+
+    def profile(self, model: Path, settings: RunSettings, *, iterations: int = 20) -> Profile:
+        """Where the time of an IR goes, by performance counters in a process of its own, or from the database.
+
+        Raises:
+            MeasurementError: If benchmark_app gives no counters.
+        """
+        if self._database is None:
+            return profile_network(model, settings, iterations=iterations)
+        key = self.key(model, settings)
+        with self._database.claim():
+            kept = self._database.profile(key)
+            if kept is not None:
+                return Profile.from_json(kept)
+            found = profile_network(model, settings, iterations=iterations)
+            self._database.add_profile(key, found.to_json())
+        return found
+
+    def key(self, model: Path, settings: RunSettings) -> RunKey:
+        """What runs of a network are kept under in the database."""
+        assert self._database is not None
+        state = model.stat()
+        place = model, state.st_mtime_ns, state.st_size
+        if place not in self._digests:
+            self._digests[place] = digest_graph(model)
+        return RunKey(self._digests[place], settings, self._machine, self._reference)
+
+    def _steadiest(
+        self, model: Path, settings: RunSettings, iterations: int, percentile: int, attempts: int
+    ) -> tuple[KeptRun, int]:
+        """Runs benchmark_app until the machine is steady: the steadiest run, and how many it took."""
+        tried: list[KeptRun] = []
+        while len(tried) < attempts and (not tried or _change(tried[-1]) > _STEADY):
+            # Only of synchronous requests can a reference run in between.
+            reference = self._reference_run if settings.hint == "latency" else None
+            watch, before = Watch(), 0.0 if reference else self._gauge.read()
+            run = run_benchmark_app(model, settings, iterations=iterations, percentile=percentile, reference=reference)
+            after, mhz = 0.0 if run.beside_ms else self._gauge.read(), frequency_mhz()
+            if run.beside_ms is not None and run.relative is not None:
+                before = after = run.latency_ms / run.relative if percentile == MEDIAN else run.beside_ms
+            tried.append(KeptRun(run, before or after, after, watch.read(mhz)))
+        return min(tried, key=_change), len(tried)
+
+    def _scale(self, kept: KeptRun, tries: int) -> Latency:
+        mhz = kept.conditions.mhz
+        if mhz is not None:
+            self._usual_mhz = max(mhz, self._usual_mhz or 0.0)
+        gauge_ms = (kept.gauge_before_ms + kept.gauge_after_ms) / 2.0
+        return Latency(
+            latency_ms=kept.run.latency_ms * self.anchor_ms / gauge_ms,
+            throughput_per_s=kept.run.throughput_per_s * gauge_ms / self.anchor_ms,
+            run=kept.run,
+            gauge_ms=gauge_ms,
+            gauge_change=_change(kept),
+            attempts=tries,
+            disturbances=tuple(kept.conditions.disturbances(self._usual_mhz)),
+            measured_at=kept.measured_at or None,
+        )
+
+
+def _change(kept: KeptRun) -> float:
+    low, high = sorted((kept.gauge_before_ms, kept.gauge_after_ms))
+    return high / low - 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPlan:
+    """How many processes each network of a report gets.
+
+    Attributes:
+        minimum: Processes that every network gets, whatever the time.
+        maximum: Most processes of a network.
+        precision: Half the width of the interval, relative to the median, that ends a network early; None gives every
+            network the minimum.
+        time_limit_s: After this no network gets more than the minimum; None for no limit.
+    """
+
+    minimum: int = 3
+    maximum: int = 15
+    precision: float | None = None
+    time_limit_s: float | None = None
+
+    def unfinished(self, found: Mapping[str, Sequence[float]], spent_s: float) -> list[str]:
+        """The networks that the next round measures, in order.
+
+        Args:
+            found: Latencies so far, by network.
+            spent_s: Seconds since the first round began.
+        """
+        return [name for name, values in found.items() if not self._finished(values, spent_s)]
+
+    def _finished(self, values: Sequence[float], spent_s: float) -> bool:
+        if len(values) < self.minimum:
+            return False
+        late = self.time_limit_s is not None and spent_s > self.time_limit_s
+        if self.precision is None or late or len(values) >= self.maximum:
+            return True
+        estimate = estimate_median(values)
+        return estimate.coverage >= COVERAGE and estimate.precision <= self.precision
+
+
+def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
+    """The protocol in sentences, as a report gives it beside its figures.
+
+    Args:
+        plan: How many processes each network gets.
+        iterations: Inferences per process; None if nothing could be measured.
+    """
+    count = f"{iterations} inferences" if iterations is not None else "a number of inferences"
+    more = ""
+    if plan.precision is not None:
+        limit = "" if plan.time_limit_s is None else f", or {plan.time_limit_s:g} seconds have passed"
+        more = (
+            f" Processes are added, up to {plan.maximum}, until half the interval is within {plan.precision:.1%} of "
+            f"the median with a coverage of 95%{limit}."
+        )
+    return [
+        "OpenVINO's benchmark_app, one process per run: static shapes, the performance hint and the inference "
+        "precision pinned, one inference to warm up that does not count, then "
+        f"{count}; the first process is discarded.",
+        f"At least {plan.minimum} processes per network, interleaved with those of the others; the figure is the "
+        f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
+        "A reference network is inferred in turn with the measured one, in blocks of some 20 ms, and latencies are the "
+        "quotients of neighbouring blocks at the machine's typical speed meanwhile: the drift of the machine cancels. "
+        "Of throughput the reference is timed before and after.",
+        "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
+        "Percentiles come from a process of their own. Memory is the growth of the process's peak after Python and "
+        "OpenVINO were loaded.",
+    ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import openvino as ov
 
-_INT8 = {"i8", "u8"}
+INT8 = {"i8", "u8"}
 _FLOATS = {"f32", "bf16", "f16"}
 _WEIGHTED = {"MatMul", "Convolution", "GroupConvolution", "ConvolutionBackpropData"}
 _INFO = ("layerType", "originalLayersNames", "runtimePrecision")
@@ -60,9 +60,9 @@ class RealisedPrecisions:
             where the compiled network names no kernel of an operation.
         """
         kinds = [{k.precision for k in self._kernels(n)} or {"unknown"} for n in operations]
-        if all(kind & _INT8 for kind in kinds):
+        if all(kind & INT8 for kind in kinds):
             return "int8"
-        return "+".join(sorted({"int8" if p in _INT8 else p for kind in kinds for p in kind}))
+        return "+".join(sorted({"int8" if p in INT8 else p for kind in kinds for p in kind}))
 
     def explain(self, operations: Iterable[str]) -> str:
         """Which kernels the operations became part of, in words."""
@@ -109,19 +109,26 @@ def realised_precisions(
 
 
 def _precision(node: ov.Node, info: Mapping[str, str]) -> str:
+    types = [port.get_element_type().to_string() for port in node.input_values()]
+    return kernel_precision(info.get("layerType", ""), info.get("runtimePrecision", ""), types)
+
+
+def kernel_precision(kind: str, reported: str, inputs: Sequence[str]) -> str:
     """What a kernel computes in.
 
     A subgraph reports the type of one of its inputs, which for attention may be a boolean mask (u8): it computes in
     INT8 if two of its inputs are INT8, as both factors of a product are, or its only one.
+
+    Args:
+        kind: The type of the kernel.
+        reported: Its `runtimePrecision`.
+        inputs: Types of its inputs.
     """
-    reported = info.get("runtimePrecision", "")
-    if info.get("layerType") not in _FUSING or reported not in _INT8:
+    if kind not in _FUSING or reported not in INT8:
         return reported
-    types = [port.get_element_type().to_string() for port in node.input_values()]
-    integers = sum(t in _INT8 for t in types)
-    if integers >= min(2, len(types)):
+    if sum(t in INT8 for t in inputs) >= min(2, len(inputs)):
         return reported
-    return next((t for t in types if t not in _INT8 and t in _FLOATS), "unknown")
+    return next((t for t in inputs if t not in INT8 and t in _FLOATS), "unknown")
 
 
 def _pair_nameless(network: ov.Model, computing: Mapping[Kernel, set[str]], layers: dict[str, list[Kernel]]) -> None:

@@ -1,6 +1,8 @@
 """The spine of the package: the only room that wires stages together."""
 
 from qnas_ov.deploy import InputSettings
+from qnas_ov.pipeline._benchmark import Benchmark, run_benchmark
+from qnas_ov.pipeline._benchmark_cases import check_request
 from qnas_ov.pipeline._models import list_models
 from qnas_ov.pipeline._module import ModuleSource
 from qnas_ov.pipeline._outputs import SearchResult, load_result
@@ -13,6 +15,7 @@ from qnas_ov.pipeline._training import TrainOptions, TrainResult, run_training, 
 
 __all__ = [
     "RULES",
+    "Benchmark",
     "InputSettings",
     "ModuleSource",
     "PackageCheck",
@@ -22,8 +25,10 @@ __all__ = [
     "Sensitivity",
     "TrainOptions",
     "TrainResult",
+    "check_request",
     "list_models",
     "load_result",
+    "run_benchmark",
     "run_package",
     "run_report",
     "run_search",

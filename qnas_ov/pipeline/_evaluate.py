@@ -16,7 +16,17 @@ from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.records import ERROR_OBJECTIVE, Evaluation
 from qnas_ov.ir import FLOAT, INT8, save_ir
 from qnas_ov.journal import Journal
-from qnas_ov.measure import LatencyMeter, measure_size, predict_outputs
+from qnas_ov.measure import (
+    REPORT,
+    SEARCH,
+    Latency,
+    LatencyDatabase,
+    LatencyMeter,
+    Profile,
+    RunSettings,
+    measure_size,
+    predict_outputs,
+)
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
 from qnas_ov.tasks import Split, output_error
@@ -152,12 +162,22 @@ class Scorer:
 class Evaluator:
     """Builds and measures candidates of one search."""
 
-    def __init__(self, setup: Setup, network: Network, recorder: Recorder, work: Path) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        network: Network,
+        recorder: Recorder,
+        work: Path,
+        *,
+        database: LatencyDatabase | None = None,
+    ) -> None:
         self._setup = setup
         self._network = network
         self._recorder = recorder
         self._work = work
+        self._database = database
         self._meter: LatencyMeter | None = None
+        self._columns = {o.column for o in setup.objectives}
         self.scorer = Scorer(setup, network)
 
     @property
@@ -167,22 +187,74 @@ class Evaluator:
             journal = self._recorder.journal
             self._meter = LatencyMeter(
                 save_ir(self._network.bank.int8, self._work / "reference.xml"),
-                device=self._setup.recipe.device,
-                shapes=self._network.source.shapes,
-                reference_precision=self._setup.precisions[0],
+                self._run_settings(self._setup.precisions[0]),
                 seconds=self._setup.recipe.latency_seconds,
                 anchor_ms=journal.meta(ANCHOR),
+                database=self._database,
             )
             journal.set_meta(ANCHOR, self._meter.anchor_ms)
         return self._meter
 
+    @property
+    def from_database(self) -> int:
+        """How many benchmark_app runs were taken from the database of latencies."""
+        return 0 if self._meter is None else self._meter.from_database
+
+    def _run_settings(self, inference_precision: str, hint: str = "latency") -> RunSettings:
+        return RunSettings(
+            device=self._setup.recipe.device,
+            shapes=self._network.source.shapes,
+            inference_precision=inference_precision,
+            hint=hint,
+        )
+
     def measure_latency(
-        self, model: Path, inference_precision: str, *, once: bool = False
-    ) -> tuple[float, dict[str, Any]]:
-        """Latency in milliseconds by benchmark_app, and its record; `once` where the caller repeats it anyway."""
-        given = {"attempts": 1} if once else {}
-        latency = self.meter.measure(model, inference_precision=inference_precision, **given)
-        return latency.latency_ms, latency.to_json()
+        self, model: Path, inference_precision: str, *, hint: str = "latency", round_number: int | None = None
+    ) -> Latency:
+        """Latency by one benchmark_app process.
+
+        Args:
+            model: The .xml.
+            inference_precision: The hint for floating-point operations.
+            hint: "latency" or "throughput".
+            round_number: Which round of the final verification it is for; None for the search.
+        """
+        settings = self._run_settings(inference_precision, hint)
+        if round_number is None:
+            return self.meter.measure(model, settings, purpose=SEARCH)
+        # Rounds repeat it anyway, so that no run of them needs to be repeated by itself.
+        return self.meter.measure(model, settings, purpose=REPORT, attempts=1, position=round_number)
+
+    def profile(self, model: Path, inference_precision: str) -> Profile:
+        """Where the time of an .xml goes under an inference precision.
+
+        Raises:
+            MeasurementError: If the device gives no counters.
+        """
+        return self.meter.profile(model, self._run_settings(inference_precision))
+
+    def measure_runtime(
+        self, model: Path, inference_precision: str, *, round_number: int | None = None
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """Latency, and throughput and peak memory where they are objectives; arguments are those of `measure_latency`.
+
+        Returns:
+            Values by column, and the records of the runs.
+
+        Raises:
+            MeasurementError: If benchmark_app gives no number.
+        """
+        latency = self.measure_latency(model, inference_precision, round_number=round_number)
+        values, records = {"latency_ms": latency.latency_ms}, {"latency": latency.to_json()}
+        if "memory_bytes" in self._columns:
+            if latency.run.memory_bytes is None:
+                raise MeasurementError("this kernel does not tell a process's peak memory")
+            values["memory_bytes"] = float(latency.run.memory_bytes)
+        if "throughput_per_s" in self._columns:
+            found = self.measure_latency(model, inference_precision, hint="throughput", round_number=round_number)
+            values["throughput_per_s"] = found.throughput_per_s
+            records["throughput"] = found.to_json()
+        return values, records
 
     def measure(self, genotype: Genotype) -> Evaluation:
         """Measures one candidate of the search, or recalls it."""
@@ -219,7 +291,7 @@ class Evaluator:
         path = save_ir(model, self._work / f"{name}.xml")
         try:
             (scores,) = self.scorer.score(path, [self._setup.task.validation], inference_precision)
-            latency_ms, record = self.measure_latency(path, inference_precision)
+            runtime, records = self.measure_runtime(path, inference_precision)
             sizes = measure_size(path)
         finally:
             path.unlink(missing_ok=True)
@@ -227,10 +299,10 @@ class Evaluator:
         values = {
             self._setup.task.metric.column: scores.value,
             ERROR_OBJECTIVE.column: float(scores.error.mean()),
-            "latency_ms": latency_ms,
+            **runtime,
             "size_bytes": float(sizes["size_bytes"]),
         }
-        return values, {"latency": record, "topology_bytes": sizes["topology_bytes"]}
+        return values, {**records, "topology_bytes": sizes["topology_bytes"]}
 
     def baselines(self) -> list[Baseline]:
         """The unsearched network in floating point and all-INT8, under every inference precision of the device."""

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from qnas_ov.core.errors import InputError, RunFolderError
-from qnas_ov.core.files import write_json, write_text
+from qnas_ov.core.files import atomic_folder, write_json, write_text
 from qnas_ov.deploy import InputSettings, write_layout, write_package
-from qnas_ov.ir import weights_digest
+from qnas_ov.ir import save_ir, weights_digest
 from qnas_ov.pipeline._report import write_page
 from qnas_ov.pipeline._run_folder import RunFolder
 from qnas_ov.pipeline._samples import SampleRecorder, rescore
@@ -22,6 +22,9 @@ from qnas_ov.pipeline._select import select_candidate
 from qnas_ov.pipeline._setup import Network, Setup, describe_limits
 from qnas_ov.pipeline._verify import Verified
 from qnas_ov.tasks import image_preprocessing
+
+BASELINES = "baselines"
+"""Folder of a run that holds the unsearched network."""
 
 _FINISHED = ("space.json", "predictors.json", "baselines.csv", "pareto.csv")
 _SAME_MACHINE = ("device_name", "cpu", "flags", "cores_usable", "packages")
@@ -171,6 +174,7 @@ def write_run(
     by_name = {v.finalist.name: v for v in verified}
     write_text(path / "evaluations.csv", folder.journal.to_frame().to_csv(index=False))
     write_text(path / "baselines.csv", baselines.to_csv(index=False))
+    write_baselines(path / BASELINES, network)
     write_json(path / "predictors.json", predictors)
     recorder = SampleRecorder(setup, network)
     for name in front["candidate"]:
@@ -178,6 +182,13 @@ def write_run(
         write_candidate(path / "deploy" / str(name), by_name[str(name)], values, setup, network, machine, recorder)
     write_text(path / "pareto.csv", front.to_csv(index=False))
     write_page(path)
+
+
+def write_baselines(target: Path, network: Network) -> None:
+    """Leaves the unsearched network behind, in floating point and all-INT8, for `qnas-ov benchmark`."""
+    with atomic_folder(target) as part:
+        save_ir(network.bank.source, part / "float.xml")
+        save_ir(network.bank.int8, part / "int8.xml")
 
 
 def space_record(setup: Setup, network: Network) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from qnas_ov.core.files import atomic_folder, check_place, write_json, write_tex
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Interval
 from qnas_ov.ir import FLOAT, INT8, PrecisionUnit, save_ir
-from qnas_ov.measure import LatencyDifference
+from qnas_ov.measure import LatencyDifference, RunSettings
 from qnas_ov.pipeline._evaluate import Scorer, Scores
 from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
@@ -182,10 +182,10 @@ def _measure(
     probe = task.validation.thinned(samples)
     timer = None
     if latency:
-        shapes = network.source.shapes
-        timer = LatencyDifference(
-            all_float, device=setup.recipe.device, shapes=shapes, inference_precision=policies.hint
+        settings = RunSettings(
+            device=setup.recipe.device, shapes=network.source.shapes, inference_precision=policies.hint
         )
+        timer = LatencyDifference(all_float, settings)
     progress.begin("measuring units one at a time", len(units))
     found = []
     for unit in units:

@@ -93,11 +93,13 @@ def resolve(
 
 def canonical_recipe(recipe: Recipe) -> Recipe:
     """The recipe with the device as OpenVINO spells it and paths that hold in every folder."""
-    update: dict[str, Any] = {"device": recipe.device.upper()}
+    update: dict[str, Any] = {"device": check_device(recipe.device)}
     if recipe.model not in MODELS and not recipe.model.startswith(MODULE_PREFIX) and is_path(recipe.model):
         update["model"] = str(Path(recipe.model).resolve())
     if recipe.data is not None:
         update["data"] = str(Path(recipe.data).resolve())
+    if recipe.warm_from is not None:
+        update["warm_from"] = str(Path(recipe.warm_from).resolve())
     return recipe.model_copy(update=update)
 
 

@@ -13,7 +13,7 @@ from qnas_ov.core.files import write_json
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
-from qnas_ov.measure import describe_machine
+from qnas_ov.measure import LatencyDatabase, closing_database, describe_machine
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
 from qnas_ov.pipeline._outputs import (
     SearchResult,
@@ -26,9 +26,12 @@ from qnas_ov.pipeline._outputs import (
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
+from qnas_ov.pipeline._table import recall_or_measure_table, unit_work
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
+from qnas_ov.pipeline._timing import tell_disturbances, told_source
 from qnas_ov.pipeline._verify import Verified, Verifier
-from qnas_ov.predict import FeatureMap
+from qnas_ov.pipeline._warm import prior_of_run
+from qnas_ov.predict import FeatureMap, LookUpTable, Prior
 
 FINISHED = "finished"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
@@ -42,6 +45,7 @@ def run_search(
     progress: Progress | None = None,
     origin: str = "the settings",
     source: Source | None = None,
+    latency_db: str | None = None,
 ) -> SearchResult:
     """Searches, verifies and packages.
 
@@ -52,19 +56,30 @@ def run_search(
         progress: Where to tell what happens.
         origin: What the settings are called in an error.
         source: The network, where `model` cannot be found by its name: a module given from Python.
+        latency_db: Path of the database of latencies, "none", or None for the user's own.
 
     Raises:
         QnasError: If the input does not fit, or no candidate meets the constraints.
     """
     progress = progress or Silent()
     try:
-        return _run_search(given, out=out, resume=resume, progress=progress, origin=origin, source=source)
+        with closing_database(latency_db) as database:
+            return _run_search(
+                given, out=out, resume=resume, progress=progress, origin=origin, source=source, database=database
+            )
     finally:
         progress.end()
 
 
 def _run_search(
-    given: Mapping[str, Any], *, out: Path, resume: bool, progress: Progress, origin: str, source: Source | None
+    given: Mapping[str, Any],
+    *,
+    out: Path,
+    resume: bool,
+    progress: Progress,
+    origin: str,
+    source: Source | None,
+    database: LatencyDatabase | None,
 ) -> SearchResult:
     stored = stored_recipe(out)
     check_resumable(out, stored, given, resume=resume)
@@ -72,6 +87,9 @@ def _run_search(
     setup = resolve(settings, origin=origin, source=source, progress=progress)
     network = prepare_network(setup, progress)
     check_size_limit(setup, network)
+    warm = None
+    if setup.recipe.warm_from is not None:
+        warm = prior_of_run(Path(setup.recipe.warm_from), network.builder, progress)
     machine = describe_machine(setup.recipe.device)
     with RunFolder(out, setup.recipe) as folder:
         check_same_machine(folder.path, machine)
@@ -82,11 +100,12 @@ def _run_search(
         check_same_inputs(folder, inputs)
         write_json(out / "space.json", space_record(setup, network))
         recorder = Recorder(folder.journal, digest_json(inputs))
-        evaluator = Evaluator(setup, network, recorder, folder.work)
+        evaluator = Evaluator(setup, network, recorder, folder.work, database=database)
         baselines = measure_baselines(evaluator, progress)
         constraints = make_constraints(setup, baselines)
         folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
-        problem = make_problem(setup, network, constraints)
+        prior = warm or latency_table(setup, network, evaluator, folder, progress)
+        problem = make_problem(setup, network, constraints, prior)
         algorithm = make_algorithm(
             setup.recipe.algorithm,
             problem,
@@ -113,6 +132,9 @@ def _run_search(
         folder.clear_work()
         if recorder.reused:
             progress.say(f"{recorder.reused} measurements were taken from the journal of the interrupted run")
+        tell_disturbances(folder.journal.evaluations(), progress)
+        if database is not None and evaluator.from_database:
+            progress.say(f"{evaluator.from_database} latencies were taken from the database {database.path}")
     return load_result(out)
 
 
@@ -156,17 +178,31 @@ def make_constraints(setup: Setup, baselines: Mapping[str, Evaluation]) -> tuple
     return tuple(found)
 
 
-def make_problem(setup: Setup, network: Network, constraints: tuple[Constraint, ...]) -> SearchProblem:
+def latency_table(
+    setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
+) -> LookUpTable | None:
+    """The look-up table of what units take; None where latency is not predicted or the device has no counters."""
+    if setup.recipe.algorithm != "linas" or all(o.column != "latency_ms" for o in setup.objectives):
+        return None
+    progress.say("measuring what the units of the network take, for predictions of latency")
+    return recall_or_measure_table(
+        network.builder, evaluator.profile, folder=folder.work, journal=folder.journal, progress=progress
+    )
+
+
+def make_problem(
+    setup: Setup, network: Network, constraints: tuple[Constraint, ...], prior: Prior | None
+) -> SearchProblem:
     """What the search is told: no torch, no OpenVINO."""
     costs = network.builder.compute_costs
-    features = FeatureMap(network.builder.space, costs)
+    features = FeatureMap(network.builder.space, costs, units=unit_work(network.builder), prior=prior)
     return SearchProblem(
         space=network.builder.space,
         objectives=setup.objectives,
         constraints=constraints,
         costs=costs,
         features=features,
-        num_summary=features.num_summary,
+        layout=features.layout,
     )
 
 
@@ -234,4 +270,4 @@ def describe(evaluation: Evaluation) -> str:
         return f"{evaluation.candidate} failed: {evaluation.reason}"
     accuracy = next(v for k, v in evaluation.values.items() if k not in COST_COLUMNS)
     latency, size = evaluation.values["latency_ms"], evaluation.values["size_bytes"] / 1e6
-    return f"{evaluation.candidate}: {accuracy:.4f}, {latency:.3f} ms, {size:.2f} MB"
+    return f"{evaluation.candidate}: {accuracy:.4f}, {latency:.3f} ms, {size:.2f} MB{told_source(evaluation)}"

@@ -99,8 +99,8 @@ def front_table(
         as_measured = [Evaluation(v.finalist.name, "final", v.finalist.name, (), "ok", v.values) for v in competing]
         raise ConstraintError(binding_message(as_measured, constraints) if as_measured else "no finalist was measured")
     points = to_minimise([v.values for v in kept], objectives)
-    tie = latency_tie([v.latencies_ms for v in (*verified, *baselines)])
-    noise = np.array([tie if o.column == "latency_ms" else 0.0 for o in objectives])
+    everything = (*verified, *baselines)
+    noise = np.array([rounds_tie([v.rounds[o.column] for v in everything if o.column in v.rounds]) for o in objectives])
     front = [v for v, good in zip(kept, is_nondominated_beyond_noise(points, noise), strict=True) if good]
     int8 = min((b for b in baselines if b.finalist.name.startswith("int8-")), key=lambda b: b.values["latency_ms"])
     f32 = next(b for b in baselines if b.finalist.name == "float-f32")
@@ -122,14 +122,14 @@ def front_table(
     return pd.DataFrame(rows)
 
 
-def latency_tie(rounds: Sequence[Sequence[float]]) -> float:
-    """The relative difference of two median latencies that chance alone exceeds in 5% of cases.
+def rounds_tie(rounds: Sequence[Sequence[float]]) -> float:
+    """The relative difference of two medians over rounds that chance alone exceeds in 5% of cases.
 
     From the standard deviation between rounds, relative to each network's median; the median over all networks, so that
-    a single slow round does not count. 0 where there is one round only.
+    a single slow round does not count. 0 where there is one round only, or none: what is computed has no noise.
 
     Args:
-        rounds: Latencies of every network, one per round.
+        rounds: Latencies (or throughputs, or peaks of memory) of every network, one per round.
     """
     spreads = [np.std(r, ddof=1) / np.median(r) for r in rounds if len(r) > 1]
     if not spreads:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from qnas_ov.ir import INT8, Candidate, save_ir
 from qnas_ov.measure import measure_size, realised_precisions
 from qnas_ov.pipeline._evaluate import Baseline, Evaluator, Recorder
 from qnas_ov.pipeline._setup import Network, Setup
+from qnas_ov.pipeline._timing import RoundTimer, summarise_rounds, tell_failure
 from qnas_ov.space import Genotype
 
 
@@ -53,7 +53,7 @@ class Verified:
     Attributes:
         finalist: The network.
         values: Its row in the tables.
-        latencies_ms: One latency per round.
+        rounds: Latency, and other measured costs, by column: one value per round.
         evidence: What paired tests on test data are made of, see `Metric.evidence`.
         realised: Precision that each unit really ran in; empty for baselines outside the space.
         fallbacks: Why, for units that ran in another precision than asked for.
@@ -61,7 +61,7 @@ class Verified:
 
     finalist: Finalist
     values: dict[str, float]
-    latencies_ms: tuple[float, ...]
+    rounds: Mapping[str, tuple[float, ...]]
     evidence: np.ndarray
     realised: dict[str, str]
     fallbacks: dict[str, str]
@@ -114,37 +114,19 @@ class Verifier:
 
         A candidate of which a measurement fails is left out and the failure told; it stands in the journal.
         """
-        rounds = self._setup.recipe.final_rounds
-        progress.begin("verifying", len(finalists) * (1 + rounds))
+        progress.begin("verifying on test data", len(finalists))
         judged = {}
         for f in finalists:
             judged[f.name] = self._judge(f)
-            _tell_failure(judged[f.name], progress)
+            tell_failure(judged[f.name], progress)
             progress.step(f"{f.name} judged on test data")
-        runs: dict[str, list[Evaluation]] = {f.name: [] for f in finalists}
-        for number in range(rounds):
-            for f in finalists:
-                run = self._time(f, number)
-                _tell_failure(run, progress)
-                if run.ok:
-                    runs[f.name].append(run)
-                progress.step(f"{f.name} timed")
         progress.end()
-        latencies = self._at_typical_speed(runs)
+        rounds = RoundTimer(self._setup, self._evaluator, self._recorder).time(finalists, progress)
         return [
-            self._summarise(f, judged[f.name], latencies[f.name])
+            self._summarise(f, judged[f.name], rounds[f.name])
             for f in finalists
-            if judged[f.name].ok and latencies[f.name]
+            if judged[f.name].ok and rounds.get(f.name)
         ]
-
-    @staticmethod
-    def _at_typical_speed(runs: dict[str, list[Evaluation]]) -> dict[str, list[float]]:
-        """Latencies as at the machine's typical speed during the verification, not at that when the search began."""
-        typical = statistics.median(r.details["latency"]["gauge_ms"] for found in runs.values() for r in found)
-        return {
-            name: [r.details["latency"]["run"]["median_ms"] * typical / r.details["latency"]["gauge_ms"] for r in found]
-            for name, found in runs.items()
-        }
 
     def _judge(self, finalist: Finalist) -> Evaluation:
         column = self._setup.task.metric.column
@@ -193,21 +175,7 @@ class Verifier:
                     fallbacks[key] = found.explain(operations)
         return {"realised": realised, "fallbacks": fallbacks}
 
-    def _time(self, finalist: Finalist, number: int) -> Evaluation:
-        def measure() -> tuple[dict[str, float], dict[str, Any]]:
-            latency_ms, record = self._evaluator.measure_latency(finalist.path, finalist.inference_precision, once=True)
-            return {"latency_ms": latency_ms}, {"latency": record}
-
-        return self._recorder.once(
-            "final-latency",
-            {"network": finalist.name, "weights": finalist.weights, "round": number},
-            candidate=finalist.name,
-            genotype=finalist.genotype,
-            measure=measure,
-            required=finalist.baseline,
-        )
-
-    def _summarise(self, finalist: Finalist, judged: Evaluation, latencies: list[float]) -> Verified:
+    def _summarise(self, finalist: Finalist, judged: Evaluation, rounds: Mapping[str, tuple[float, ...]]) -> Verified:
         metric, error = self._setup.task.metric, ERROR_OBJECTIVE.column
         column, evidence = metric.column, {n: np.asarray(e) for n, e in judged.details["evidence"].items()}
         validation = metric.interval(judged.values[column], evidence["validation"])
@@ -221,23 +189,15 @@ class Verifier:
             f"test_{column}_ci95_high": test.high,
             error: judged.values[error],
             f"test_{error}": judged.values[f"test_{error}"],
-            "latency_ms": statistics.median(latencies),
-            "latency_ms_low": min(latencies),
-            "latency_ms_high": max(latencies),
-            "latency_rounds": len(latencies),
+            **summarise_rounds(rounds),
             "size_bytes": judged.values["size_bytes"],
             **finalist.costs,
         }
         details = judged.details
         return Verified(
-            finalist, values, tuple(latencies), evidence["test"], dict(details["realised"]), dict(details["fallbacks"])
+            finalist, values, rounds, evidence["test"], dict(details["realised"]), dict(details["fallbacks"])
         )
 
 
 def _costs(measured: Evaluation) -> dict[str, float]:
     return {name: measured.values[name] for name in ("macs", "params")}
-
-
-def _tell_failure(evaluation: Evaluation, progress: Progress) -> None:
-    if not evaluation.ok:
-        progress.say(f"{evaluation.candidate} failed and is left out: {evaluation.reason}")

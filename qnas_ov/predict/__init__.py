@@ -1,6 +1,26 @@
 """Predictors of expensive objectives, fitted from measurements, with honest scores."""
 
-from qnas_ov.predict._features import FeatureMap
+from qnas_ov.predict._active import choose_informative
+from qnas_ov.predict._features import FeatureLayout, FeatureMap, Prior
+from qnas_ov.predict._linear import RelativeRidge
 from qnas_ov.predict._predictors import FittedPredictor, Scores, fit_predictor, predict_left_out, score
+from qnas_ov.predict._table import LookUpTable, UnitTimes, table_genotypes
+from qnas_ov.predict._units import UnitUse, UnitWork
 
-__all__ = ["FeatureMap", "FittedPredictor", "Scores", "fit_predictor", "predict_left_out", "score"]
+__all__ = [
+    "FeatureLayout",
+    "FeatureMap",
+    "FittedPredictor",
+    "LookUpTable",
+    "Prior",
+    "RelativeRidge",
+    "Scores",
+    "UnitTimes",
+    "UnitUse",
+    "UnitWork",
+    "choose_informative",
+    "fit_predictor",
+    "predict_left_out",
+    "score",
+    "table_genotypes",
+]

@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from qnas_ov.predict._units import UnitUse, UnitWork
 from qnas_ov.space import KnobKind, Space
 
 Costs = Callable[[np.ndarray], dict[str, np.ndarray]]
+Prior = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FeatureLayout:
+    """Which columns of the features are what: a summary, then the use of units, then genes, then a prior.
+
+    Attributes:
+        num_summary: Columns that summarise what a candidate costs.
+        num_use: Columns of `UnitUse`; 0 for none.
+        prior: Whether the last column is a prediction made before anything of the target was measured.
+    """
+
+    num_summary: int = 0
+    num_use: int = 0
+    prior: bool = False
+
+    @property
+    def use(self) -> slice:
+        """The columns of `UnitUse`."""
+        return slice(self.num_summary, self.num_summary + self.num_use)
 
 
 class FeatureMap:
-    """A summary of what a candidate costs, then its genes one by one.
+    """What a candidate costs in a few numbers, how it uses units of every kind, its genes one by one, and a prior.
 
-    The first `num_summary` columns are the summary: depths; computed costs over their largest values; MACs in floating
-    point for each inference precision, since that decides what they cost; active units in INT8 and in floating point;
-    the places where the precision changes from one unit to the next. The other columns are one per knob and choice.
+    The summary: depths; computed costs over their largest values; MACs in floating point for each inference precision,
+    since that decides what they cost; active units in INT8 and in floating point; the places where the precision
+    changes from one unit to the next. Genes are one column per knob and choice. A prior is a look-up table, or a
+    predictor of another network, hint or machine; it predicts one target, so that it helps with that one only.
     """
 
-    def __init__(self, space: Space, costs: Costs) -> None:
+    def __init__(
+        self, space: Space, costs: Costs, *, units: Sequence[UnitWork] = (), prior: Prior | None = None
+    ) -> None:
         self._space = space
         self._costs = costs
+        self._use = UnitUse(space, units) if units else None
+        self._prior = prior
         self._depth = space.of_kind(KnobKind.DEPTH)
         self._precision = space.of_kind(KnobKind.PRECISION)
         self._inference = space.of_kind(KnobKind.INFERENCE_PRECISION)
         largest = space.canonical_array(np.array([space.num_choices - 1]))
         self._scale = {name: max(float(value[0]), 1.0) for name, value in costs(largest).items()}
-        self.num_summary = self._summary(largest).shape[1]
+        self.layout = FeatureLayout(
+            num_summary=self._summary(largest).shape[1],
+            num_use=0 if self._use is None else self._use(largest).shape[1],
+            prior=prior is not None,
+        )
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         """Features of canonical genotypes (n, num_knobs): float array (n, num_features)."""
-        return np.column_stack([self._summary(genotypes), self._space.one_hot(genotypes)])
+        parts = [self._summary(genotypes)]
+        if self._use is not None:
+            parts.append(self._use(genotypes))
+        parts.append(self._space.one_hot(genotypes))
+        if self._prior is not None:
+            parts.append(self._prior(genotypes)[:, None])
+        return np.column_stack(parts)
 
     def _summary(self, genotypes: np.ndarray) -> np.ndarray:
         costs = self._costs(genotypes)

@@ -1,6 +1,7 @@
-"""Predictors by scikit-learn: linear, support vectors and boosted trees, chosen by cross-validation.
+"""Predictors by scikit-learn: linear, support vectors, boosted trees, a prior, and their combination.
 
-Every score is of samples that the scored model has not seen: choosing among models happens inside each fold.
+They are chosen by cross-validation. Every score is of samples that the scored model has not seen: choosing among models
+happens inside each fold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
+
+from qnas_ov.predict._features import FeatureLayout
+from qnas_ov.predict._linear import RelativeRidge
+
+_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def _on_summary(estimator: Any, num_summary: int) -> Any:
     return TransformedTargetRegressor(inner, transformer=StandardScaler())
 
 
-def _models(seed: int, num_summary: int) -> dict[str, Callable[[], Any]]:
+def _models(seed: int, layout: FeatureLayout) -> dict[str, Callable[[], Any]]:
+    summary = layout.num_summary
     kinds: dict[str, Callable[[], Any]] = {
         "ridge": lambda: _scaled(RidgeCV(alphas=np.logspace(-1, 4, 16))),
         "svr": lambda: _scaled(SVR(kernel="rbf", C=10.0, epsilon=0.02, gamma=0.003)),
@@ -65,12 +72,20 @@ def _models(seed: int, num_summary: int) -> dict[str, Callable[[], Any]]:
             n_estimators=150, max_depth=3, learning_rate=0.08, subsample=0.8, max_features=0.3, random_state=seed
         ),
     }
-    if num_summary:
+    if summary:
         kinds |= {
-            "ridge on costs": lambda: _on_summary(RidgeCV(alphas=np.logspace(-2, 4, 20)), num_summary),
-            "huber on costs": lambda: _on_summary(HuberRegressor(alpha=0.1, max_iter=1000), num_summary),
-            "svr on costs": lambda: _on_summary(SVR(C=10.0, epsilon=0.05, gamma=0.02), num_summary),
+            "ridge on costs": lambda: _on_summary(RidgeCV(alphas=np.logspace(-2, 4, 20)), summary),
+            "huber on costs": lambda: _on_summary(HuberRegressor(alpha=0.1, max_iter=1000), summary),
+            "svr on costs": lambda: _on_summary(SVR(C=10.0, epsilon=0.05, gamma=0.02), summary),
         }
+    if layout.num_use:
+        kinds["ridge on units"] = lambda: RelativeRidge(layout.use)
+    if layout.prior:
+        kinds["prior, scaled"] = lambda: RelativeRidge(prior=True, only_prior=True)
+        if summary:
+            kinds["prior and ridge on costs"] = lambda: RelativeRidge(slice(0, summary), prior=True)
+        if layout.num_use:
+            kinds["prior and ridge on units"] = lambda: RelativeRidge(layout.use, prior=True)
     return kinds
 
 
@@ -81,46 +96,65 @@ class FittedPredictor:
     Attributes:
         name: Which kind was chosen.
         num_training: Samples that it was fitted on.
+        spread: Root mean square of its relative errors on samples that a fold left out.
     """
 
     name: str
     num_training: int
+    spread: float
     _model: Any
+    _folds: tuple[Any, ...]
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Predictions (n,) for features (n, num_features)."""
         return np.asarray(self._model.predict(features), dtype=np.float64)
 
+    def uncertainty(self, features: np.ndarray) -> np.ndarray:
+        """Standard errors (n,) of the predictions.
 
-def fit_predictor(features: np.ndarray, targets: np.ndarray, *, seed: int, num_summary: int = 0) -> FittedPredictor:
-    """Chooses among the kinds of model by cross-validated absolute error and fits the best on all samples.
+        What the error was on left-out samples, and how much the models of the folds disagree here: far from all samples
+        they do. After R. Barber et al., Predictive inference with the jackknife+ (2021), which bounds errors by both.
+        """
+        folds = np.stack([np.asarray(m.predict(features), dtype=np.float64) for m in self._folds])
+        return np.sqrt((self.spread * self.predict(features)) ** 2 + folds.var(axis=0))
+
+
+def fit_predictor(
+    features: np.ndarray, targets: np.ndarray, *, seed: int, layout: FeatureLayout | None = None
+) -> FittedPredictor:
+    """Chooses among the kinds of model by cross-validated relative error and fits the best on all samples.
 
     Args:
         features: Float array (n, num_features).
         targets: Measured values (n,).
         seed: Seed of the folds and of the boosted trees.
-        num_summary: How many of the first features summarise costs; models on these alone compete too. 0 for none.
+        layout: Which columns are what; models that need only some of them compete too.
     """
-    kinds = _models(seed, num_summary)
-    name = _choose(kinds, features, targets, seed=seed)
-    return FittedPredictor(name, len(targets), kinds[name]().fit(features, targets))
+    kinds = _models(seed, layout or FeatureLayout())
+    errors = {name: np.zeros(len(targets)) for name in kinds}
+    fitted: dict[str, list[Any]] = {name: [] for name in kinds}
+    for train, test in KFold(min(_FOLDS, len(targets)), shuffle=True, random_state=seed).split(features):
+        for name, build in kinds.items():
+            model = build().fit(features[train], targets[train])
+            errors[name][test] = model.predict(features[test]) - targets[test]
+            fitted[name].append(model)
+    relative = {name: found / np.maximum(np.abs(targets), 1e-12) for name, found in errors.items()}
+    name = min(kinds, key=lambda n: float(np.abs(relative[n]).sum()))
+    return FittedPredictor(
+        name=name,
+        num_training=len(targets),
+        spread=float(np.sqrt(np.mean(relative[name] ** 2))),
+        _model=kinds[name]().fit(features, targets),
+        _folds=tuple(fitted[name]),
+    )
 
 
 def predict_left_out(
-    features: np.ndarray, targets: np.ndarray, *, seed: int, num_summary: int = 0, folds: int = 5
+    features: np.ndarray, targets: np.ndarray, *, seed: int, layout: FeatureLayout | None = None, folds: int = 5
 ) -> np.ndarray:
     """Predictions (n,) of every sample by a predictor that was neither fitted nor chosen with it."""
     held_out = np.zeros(len(targets))
     for train, test in KFold(min(folds, len(targets)), shuffle=True, random_state=seed).split(features):
-        fitted = fit_predictor(features[train], targets[train], seed=seed, num_summary=num_summary)
+        fitted = fit_predictor(features[train], targets[train], seed=seed, layout=layout)
         held_out[test] = fitted.predict(features[test])
     return held_out
-
-
-def _choose(kinds: dict[str, Callable[[], Any]], features: np.ndarray, targets: np.ndarray, *, seed: int) -> str:
-    errors = dict.fromkeys(kinds, 0.0)
-    for train, test in KFold(min(3, len(targets)), shuffle=True, random_state=seed).split(features):
-        for name, build in kinds.items():
-            predicted = build().fit(features[train], targets[train]).predict(features[test])
-            errors[name] += float(np.abs(predicted - targets[test]).sum())
-    return min(errors, key=lambda name: errors[name])

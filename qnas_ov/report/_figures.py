@@ -258,3 +258,42 @@ def sensitivity_figure(table: pd.DataFrame, column: str, title: str) -> Figure:
     figure = _figure([bar], title, "", 90 + 20 * len(table))
     figure["layout"]["yaxis"] |= {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 10}, "gridcolor": "#ffffff"}
     return figure
+
+
+def timing_figure(rows: Sequence[tuple[str, float, float, float]], title: str) -> Figure:
+    """A bar per network, in the order given, with its interval: (name, value, low, high), names escaped."""
+    data = {
+        "type": "bar", "orientation": "h", "x": [r[1] for r in rows], "y": [r[0] for r in rows],
+        "marker": {"color": BLUE}, "hovertemplate": "%{y}: %{x:.4g}<extra></extra>",
+        "error_x": {
+            "type": "data", "symmetric": False, "array": [r[3] - r[1] for r in rows],
+            "arrayminus": [r[1] - r[2] for r in rows], "color": INK, "thickness": 1, "width": 3,
+        },
+    }  # fmt: skip
+    return _listing([data], title, len(rows))
+
+
+def shares_figure(rows: Sequence[tuple[str, Mapping[str, float]]], colours: Mapping[str, str]) -> Figure:
+    """One stacked bar per network: shares of its time, by name; names escaped."""
+    kinds = list(dict.fromkeys(kind for _, shares in rows for kind in shares))
+    greys = [GREY, "#7f8c98", "#d6dde3"]
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": escape(kind), "y": [name for name, _ in rows],
+            "x": [shares.get(kind, 0.0) for _, shares in rows],
+            "marker": {"color": colours.get(kind) or greys[number % len(greys)]},
+            "hovertemplate": "%{x:.1%}",
+        }
+        for number, kind in enumerate(kinds)
+    ]  # fmt: skip
+    figure = _listing(data, "share of the kernels' time", len(rows))
+    figure["layout"] |= {"barmode": "stack"}
+    figure["layout"]["margin"]["t"] = 40
+    figure["layout"]["xaxis"]["tickformat"] = ".0%"
+    return figure
+
+
+def _listing(data: list[dict[str, Any]], title: str, count: int) -> Figure:
+    figure = _figure(data, title, "", 110 + 26 * count)
+    figure["layout"]["yaxis"] |= {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 11}, "gridcolor": "#ffffff"}
+    return figure

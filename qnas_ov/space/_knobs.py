@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -50,3 +51,14 @@ class Knob:
         if self.active_if is not None:
             record["active_if"] = {"knob": self.active_if.knob, "at_least": self.active_if.at_least}
         return record
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Knob:
+        """The knob that `to_json` wrote."""
+        active = record.get("active_if")
+        return Knob(
+            record["name"],
+            KnobKind(record["kind"]),
+            tuple(record["choices"]),
+            None if active is None else Activation(active["knob"], active["at_least"]),
+        )

@@ -22,12 +22,14 @@ from manual import PAGES, ROOT, Step, read_spans, read_steps
 from networks import outlier_network, save_samples
 from openvino import opset13 as ops
 from packaging.requirements import Requirement
+from run_folders import classifier
 from search_folders import write_searched_run
 from serving import check_docker, check_mlserver
 
 import qnas_ov.pipeline
 from qnas_ov import cli
 from qnas_ov.ir import save_ir
+from qnas_ov.measure import RoundPlan
 from qnas_ov.pipeline import _setup
 from qnas_ov.recipe import Recipe, build_recipe
 
@@ -59,6 +61,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pairs = [{"sentence1": sentence(rng), "sentence2": sentence(rng), "score": i / 7} for i in range(44)]
     write_lines(folder / "pairs.jsonl", pairs)
     outlier_network(folder / "model.xml")
+    for seed, name in enumerate(("float", "int8")):
+        save_ir(classifier(seed), folder / f"{name}.xml")
     save_samples(folder / "samples.npz", 60)
     digits_folder(folder / "digits-vit-small", num_hidden_layers=1)
     write_searched_run(folder / "runs" / "server")
@@ -84,8 +88,9 @@ def _save_embedder(path: Path) -> None:
 def quick(files: Path) -> Iterator[None]:
     """Everything is called as the pages call it, and ends soon."""
     patch = pytest.MonkeyPatch()
-    search, sensitivity, package = (
-        getattr(qnas_ov.pipeline, name) for name in ("run_search", "run_sensitivity", "run_package")
+    search, sensitivity, package, benchmark = (
+        getattr(qnas_ov.pipeline, name)
+        for name in ("run_search", "run_sensitivity", "run_package", "run_benchmark")
     )
 
     def small(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,8 +124,11 @@ def quick(files: Path) -> Iterator[None]:
     def run_package(run: Path, *, max_drop: float | None = None, **others: Any) -> Any:
         return package(run, max_drop=None if max_drop is None else LOOSE["max_drop"], **others)
 
+    def run_benchmark(paths: Any, request: Any, *, plan: RoundPlan, seconds: float, **others: Any) -> Any:
+        return benchmark(paths, request, plan=RoundPlan(minimum=1), seconds=0.02, **others)
+
     patch.setattr(_setup, "inference_precisions", lambda device: ("f32",))
-    for replacement in (run_search, run_sensitivity, run_package):
+    for replacement in (run_search, run_sensitivity, run_package, run_benchmark):
         patch.setattr(qnas_ov.pipeline, replacement.__name__, replacement)
     with forked_benchmark_app(patch):
         yield
@@ -229,6 +237,7 @@ MADE = {
     "data.md": ["runs/images/pareto.csv"],
     "deployment.md": ["ovms-served/config.json", "camera/config.json", "bare/model.xml", "reviews-optimum/config.json"],
     "families.md": ["supernet/model.safetensors", "runs/supernet/pareto.csv"],
+    "measuring.md": ["mine-measured/benchmark.html", "mine-measured/operations.csv", "runs/again/pareto.csv"],
     "recipes.md": ["runs/second/pareto.csv", "runs/again/pareto.csv", "comparison.html"],
 }
 """Some of what is there afterwards."""

@@ -6,9 +6,9 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from qnas_ov.core.errors import InputError, MeasurementError
+from qnas_ov.core.errors import MeasurementError
 from qnas_ov.ir import Bank, save_ir
-from qnas_ov.measure import check_device, describe_machine, inference_precisions, measure_size, predict_outputs
+from qnas_ov.measure import inference_precisions, measure_size, predict_outputs
 from qnas_ov.tasks import Task
 
 
@@ -56,12 +56,3 @@ def test_saving_over_a_mapped_ir_keeps_its_reader_alive(tiny_bank: Bank, tmp_pat
     inputs = {"pixel_values": digits.test.inputs["pixel_values"][:4]}
     assert predict_outputs(mapped, inputs, device="CPU", inference_precision="f32")[0].shape == (4, 10)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.bin", "m.xml"]
-
-
-def test_devices() -> None:
-    assert check_device("cpu") == "CPU"
-    with pytest.raises(InputError, match=r"device 'TPU' is not available: this machine has .*CPU"):
-        check_device("TPU")
-    machine = describe_machine("CPU")
-    assert machine["cores_usable"] >= 1
-    assert machine["packages"]["openvino"]

@@ -1,20 +1,27 @@
-"""The real benchmark_app on a tiny network; its reports in several shapes; its failures."""
+"""The protocol: drift divided out, unsteady runs repeated, rounds, the database asked first; benchmark_app is real."""
 
 from __future__ import annotations
 
-import json
-import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
+from qnas_ov.core.errors import ReferenceMeasurementError, UnknownNameError
 from qnas_ov.ir import Bank, save_ir
-from qnas_ov.measure import LatencyMeter, run_benchmark_app
+from qnas_ov.measure import (
+    REPORT,
+    Gauge,
+    LatencyDatabase,
+    LatencyMeter,
+    LatencyRun,
+    RoundPlan,
+    RunSettings,
+    run_benchmark_app,
+)
 from qnas_ov.measure import latency as module
-from qnas_ov.measure.latency import parse_report
 
-SHAPES = {"pixel_values": [1, 1, 8, 8]}
+SETTINGS = RunSettings(device="CPU", shapes={"pixel_values": [1, 1, 8, 8]}, inference_precision="f32")
 
 
 @pytest.fixture(scope="module")
@@ -22,120 +29,140 @@ def model(tiny_bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_ir(tiny_bank.int8, tmp_path_factory.mktemp("ir") / "tiny.xml")
 
 
-def test_benchmark_app_runs_for_real(model: Path) -> None:
-    run = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=50)
-    assert run.iterations == 50
-    assert run.minimum_ms <= run.median_ms * 1.05
-    assert run.median_ms <= run.maximum_ms * 1.05
-    assert run.compile_ms > 0
-    assert run.median_source == "console"
+@pytest.fixture(scope="module")
+def real(model: Path) -> LatencyRun:
+    return run_benchmark_app(model, SETTINGS, iterations=20)
 
 
-def test_the_meter_divides_out_the_drift(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that becomes half as fast must not show in the latencies. Speed is simulated; the rest is real."""
-    speed = {"factor": 1.0}
-    real = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=20)
+def simulate(monkeypatch: pytest.MonkeyPatch, real: LatencyRun, medians: object, readings: object) -> None:
+    """Speed is simulated, the rest is real."""
 
-    def paced(path: Path, **settings: object) -> module.LatencyRun:
-        return module.LatencyRun(**{**real.to_json(), "median_ms": 2.0 * speed["factor"]})
-
-    monkeypatch.setattr(module, "run_benchmark_app", paced)
-    monkeypatch.setattr(module.Gauge, "read", lambda self: 1.0 * speed["factor"])
-    meter = LatencyMeter(model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
-    assert meter.measure(model, inference_precision="f32").latency_ms == pytest.approx(2.0)
-    speed["factor"] = 2.0
-    late = meter.measure(model, inference_precision="f32")
-    assert late.latency_ms == pytest.approx(2.0)
-    assert late.gauge_ms == pytest.approx(2.0)
-    resumed = LatencyMeter(
-        model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1, anchor_ms=meter.anchor_ms
-    )
-    assert resumed.measure(model, inference_precision="f32").latency_ms == pytest.approx(2.0)
-
-
-def test_a_run_while_the_machine_changes_speed_is_repeated(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=20)
-    medians = iter([9.0, 5.0, 2.0])  # the discarded process, an unsteady run, a steady one
-    readings = iter([1.0] * 7 + [1.0, 2.0, 1.0, 1.05])  # two to set up, five for the anchor, then around the two runs
-
-    def paced(path: Path, **settings: object) -> module.LatencyRun:
-        return module.LatencyRun(**{**real.to_json(), "median_ms": next(medians)})
+    def paced(path: Path, settings: RunSettings, **options: object) -> LatencyRun:
+        return LatencyRun(**{**real.to_json(), "latency_ms": next(medians), "throughput_per_s": 100.0})
 
     monkeypatch.setattr(module, "run_benchmark_app", paced)
     monkeypatch.setattr(module.Gauge, "read", lambda self: next(readings))
-    meter = LatencyMeter(model, device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
-    latency = meter.measure(model, inference_precision="f32")
+
+
+def forever(speed: dict[str, float], value: float) -> object:
+    while True:
+        yield value * speed["factor"]
+
+
+def test_the_meter_divides_out_the_drift(model: Path, real: LatencyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that becomes half as fast must not show in the latencies, but in the throughput as if it were fast."""
+    speed = {"factor": 1.0}
+    simulate(monkeypatch, real, forever(speed, 2.0), forever(speed, 1.0))
+    meter = LatencyMeter(model, SETTINGS, seconds=0.1)
+    assert meter.measure(model, SETTINGS).latency_ms == pytest.approx(2.0)
+    speed["factor"] = 2.0
+    late = meter.measure(model, SETTINGS)
+    assert late.latency_ms == pytest.approx(2.0)
+    assert late.gauge_ms == pytest.approx(2.0)
+    assert late.throughput_per_s == pytest.approx(200.0)
+    assert late.measured_at is None
+    resumed = LatencyMeter(model, SETTINGS, seconds=0.1, anchor_ms=meter.anchor_ms)
+    assert resumed.measure(model, SETTINGS).latency_ms == pytest.approx(2.0)
+
+
+def test_a_run_while_the_machine_changes_speed_is_repeated(
+    model: Path, real: LatencyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    medians = iter([9.0, 5.0, 2.0])  # the discarded process, an unsteady run, a steady one
+    readings = iter([1.0] * 7 + [1.0, 2.0, 1.0, 1.05])  # two to set up, five for the anchor, then around the two runs
+    simulate(monkeypatch, real, medians, readings)
+    latency = LatencyMeter(model, SETTINGS, seconds=0.1).measure(model, replace(SETTINGS, hint="throughput"))
     assert latency.attempts == 2
     assert latency.gauge_change == pytest.approx(0.05)
     assert latency.latency_ms == pytest.approx(2.0 / 1.025)
 
 
+def test_a_latency_is_the_quotient_to_the_reference_beside_it(
+    model: Path, real: LatencyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the medians of the whole process say: the machine may have slowed down for half of it."""
+    simulate(monkeypatch, real, forever({"factor": 1.0}, 7.0), forever({"factor": 1.0}, 1.5))
+    meter = LatencyMeter(model, SETTINGS, seconds=0.1)
+    paced = module.run_benchmark_app
+    monkeypatch.setattr(
+        module, "run_benchmark_app", lambda *a, **k: replace(paced(*a, **k), relative=2.0, beside_ms=3.3)
+    )
+    found = meter.measure(model, SETTINGS)
+    assert found.latency_ms == pytest.approx(2.0 * 1.5)
+    assert (found.attempts, found.gauge_change) == (1, 0.0)
+    slow = meter.measure(model, SETTINGS, percentile=90)
+    assert slow.latency_ms == pytest.approx(7.0 * 1.5 / 3.3), "a percentile is of all inferences: the typical reference"
+
+
+def test_a_kept_latency_is_scaled_by_the_reference_of_its_own_time(
+    model: Path, real: LatencyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept on a slow day, asked for on a fast one: the same figure as a new measurement would give."""
+    speed = {"factor": 3.0}
+    simulate(monkeypatch, real, forever(speed, 2.0), forever(speed, 1.0))
+    database = LatencyDatabase(tmp_path / "latency.sqlite")
+    LatencyMeter(model, SETTINGS, seconds=0.1, database=database).measure(model, SETTINGS)
+    speed["factor"] = 1.0
+    meter = LatencyMeter(model, SETTINGS, seconds=0.1, database=database)
+    found = meter.measure(model, SETTINGS)
+    assert found.latency_ms == pytest.approx(2.0)
+    assert found.run.latency_ms == pytest.approx(6.0)
+    assert found.measured_at is not None
+    assert meter.from_database == 1
+
+
+def test_equal_graphs_are_measured_once_and_reports_measure_for_themselves(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real benchmark_app, under another name and in a second session."""
+    other = tmp_path / "other.xml"
+    other.write_text(model.read_text())
+    other.with_suffix(".bin").write_bytes(model.with_suffix(".bin").read_bytes())
+    database = LatencyDatabase(tmp_path / "latency.sqlite")
+    first = LatencyMeter(model, SETTINGS, seconds=0.02, database=database)
+    measured = first.measure(model, SETTINGS)
+    recalled = LatencyMeter(other, SETTINGS, seconds=0.02, database=database).measure(other, SETTINGS)
+    assert measured.measured_at is None
+    assert recalled.run == measured.run
+    assert recalled.attempts == 0
+    assert recalled.measured_at is not None
+    report = first.measure(model, SETTINGS, purpose=REPORT, attempts=1)
+    assert report.measured_at is None, "a run of the search may not stand in a report"
+    assert first.measure(model, SETTINGS, purpose=REPORT, position=0).run == report.run
+    assert first.measure(model, SETTINGS, purpose=REPORT, position=1, attempts=1).measured_at is None
+    assert database.count() == 3
+
+
 def test_the_gauge_reads_the_real_reference(model: Path) -> None:
-    gauge = module.Gauge(model, device="CPU", shapes=SHAPES, inference_precision="f32")
-    run = run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=200)
-    assert 0.2 < gauge.read() / run.median_ms < 5.0
+    run = run_benchmark_app(model, SETTINGS, iterations=200)
+    assert 0.2 < Gauge(model, SETTINGS).read() / run.latency_ms < 5.0
 
 
 def test_a_reference_that_fails_stops_the_measuring(tmp_path: Path) -> None:
     with pytest.raises(ReferenceMeasurementError, match="run again with --resume"):
-        LatencyMeter(tmp_path / "no.xml", device="CPU", shapes=SHAPES, reference_precision="f32", seconds=0.1)
+        LatencyMeter(tmp_path / "no.xml", SETTINGS, seconds=0.1)
 
 
-def test_a_missing_network_is_a_failure_with_the_tools_words(tmp_path: Path) -> None:
-    with pytest.raises(MeasurementError, match=r"benchmark_app ended with code \d+ on no.xml"):
-        run_benchmark_app(tmp_path / "no.xml", device="CPU", shapes=SHAPES, inference_precision="f32", iterations=5)
+def test_an_unknown_hint_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="unknown performance hint 'latencies': .* did you mean 'latency'"):
+        RunSettings(device="CPU", shapes={}, inference_precision="f32", hint="latencies")
 
 
-def test_a_time_out_is_a_failure(model: Path) -> None:
-    with pytest.raises(MeasurementError, match="did not finish within"):
-        run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=5, timeout_s=0.01)
-
-
-def test_a_missing_report_is_a_failure(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = subprocess.CompletedProcess([], 0, stdout="one\ntwo\nno report today\n")
-    monkeypatch.setattr(module.subprocess, "run", lambda *a, **k: done)
-    with pytest.raises(MeasurementError, match="wrote no report for tiny.xml: one | two | no report today"):
-        run_benchmark_app(model, device="CPU", shapes=SHAPES, inference_precision="f32", iterations=5)
-
-
-def report(**changes: str | None) -> str:
-    results = {
-        "compile model time (ms)": "248.34",
-        "first inference time (ms)": "4.78",
-        "total execution time (ms)": "254.92",
-        "total number of iterations": "300",
-        "latency (ms)": "0.82",
-        "avg latency": "0.84",
-        "min latency": "0.73",
-        "max latency": "1.16",
-        "throughput": "1176.86",
-    }
-    results |= {k.replace("_", " "): v for k, v in changes.items() if v is not None}
-    return json.dumps({"execution_results": {k: v for k, v in results.items() if v != "gone"}})
+STEADY, WIDE = [1.0, 1.01, 0.99, 1.0, 1.0, 1.005], [1.0, 1.3, 0.7, 1.0, 1.0, 1.1]
 
 
 @pytest.mark.parametrize(
-    ("console", "expected", "source"),
+    ("plan", "found", "spent_s", "wanted"),
     [
-        ("[ INFO ]    Median:        819.12 us\n", 0.81912, "console"),
-        ("[ INFO ]    Median:        17.25 ms\n", 17.25, "console"),
-        ("[ INFO ]    Median:        1.5 s\n", 1500.0, "console"),
-        ("[ INFO ]    90 percentile:     3.11 ms\n", 0.82, "report"),
+        (RoundPlan(minimum=3), {"a": [1.0], "b": [1.0, 1.0, 1.0]}, 0.0, ["a"]),
+        (RoundPlan(precision=0.02), {"a": STEADY, "b": WIDE}, 0.0, ["b"]),
+        (RoundPlan(precision=0.02), {"a": STEADY[:5]}, 0.0, ["a"]),  # of five the coverage is below 95%
+        (RoundPlan(precision=0.02, maximum=6), {"b": WIDE}, 0.0, []),
+        (RoundPlan(precision=0.02, time_limit_s=10.0), {"b": WIDE}, 11.0, []),
+        (RoundPlan(minimum=3, precision=0.02, time_limit_s=10.0), {"b": WIDE[:2]}, 11.0, ["b"]),
     ],
 )
-def test_reports_are_read(console: str, expected: float, source: str) -> None:
-    run = parse_report(report(), console)
-    assert (run.median_ms, run.median_source, run.iterations) == (pytest.approx(expected), source, 300)
-
-
-@pytest.mark.parametrize("text", ["{}", "not json", report(avg_latency="gone"), report(avg_latency="n/a")])
-def test_unreadable_reports_are_failures(text: str) -> None:
-    with pytest.raises(MeasurementError, match="cannot be read"):
-        parse_report(text, "")
-
-
-def test_zero_is_never_a_latency() -> None:
-    changed = json.loads(report())
-    changed["execution_results"]["latency (ms)"] = "0.00"
-    with pytest.raises(MeasurementError, match="reported a median of 0.0 ms"):
-        parse_report(json.dumps(changed), "")
+def test_rounds_go_on_until_the_interval_is_narrow_or_the_budget_spent(
+    plan: RoundPlan, found: dict[str, list[float]], spent_s: float, wanted: list[str]
+) -> None:
+    assert plan.unfinished(found, spent_s) == wanted

@@ -24,7 +24,7 @@ from qnas_ov.tasks import Task
 
 FILES = {
     "recipe.yaml", "space.json", "machine.json", "evaluations.sqlite", "evaluations.csv", "baselines.csv",
-    "pareto.csv", "predictors.json", "report.html", "deploy",
+    "pareto.csv", "predictors.json", "report.html", "deploy", "baselines",
 }  # fmt: skip
 
 

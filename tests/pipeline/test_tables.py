@@ -5,7 +5,7 @@ import pytest
 
 from qnas_ov.algorithms import Constraint
 from qnas_ov.core.records import Evaluation
-from qnas_ov.pipeline._tables import binding_message, latency_tie
+from qnas_ov.pipeline._tables import binding_message, rounds_tie
 from qnas_ov.tasks.intervals import paired_p_value
 
 FAST = Constraint("--max-latency-ms", "latency_ms", 1.0, at_least=False)
@@ -33,16 +33,16 @@ def test_a_tie_is_what_chance_makes_of_equal_networks() -> None:
     """Medians of three rounds of equal networks differ by more than the tie in about 5% of cases."""
     rng = np.random.default_rng(0)
     rounds = 1.0 + 0.02 * rng.standard_normal((400, 3))
-    tie = latency_tie(rounds.tolist())
+    tie = rounds_tie(rounds.tolist())
     medians = np.median(rounds, axis=1)
     beyond = np.mean(np.abs(medians[:200] - medians[200:]) > tie)
     assert 0.01 < beyond < 0.12
-    assert latency_tie([[1.0], [2.0]]) == 0.0
+    assert rounds_tie([[1.0], [2.0]]) == 0.0
 
 
 def test_one_slow_round_is_not_the_noise_of_all() -> None:
     calm = [[1.0, 1.01, 0.99]] * 9
-    assert latency_tie([*calm, [1.0, 3.0, 1.0]]) == pytest.approx(latency_tie(calm))
+    assert rounds_tie([*calm, [1.0, 3.0, 1.0]]) == pytest.approx(rounds_tie(calm))
 
 
 def test_the_paired_test() -> None:

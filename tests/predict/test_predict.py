@@ -50,6 +50,6 @@ def test_the_summary_lets_few_samples_suffice(tiny_builder: CandidateBuilder, rn
     truth = 0.1 + 2e-7 * costs["macs"] + 3e-7 * (costs["macs"] - costs["macs_int8"])
     noisy = truth * np.exp(0.05 * rng.standard_normal(40))
     x = features(genotypes)
-    genes_only = score(truth, predict_left_out(x[:, features.num_summary :], noisy, seed=0))
-    with_summary = score(truth, predict_left_out(x, noisy, seed=0, num_summary=features.num_summary))
+    genes_only = score(truth, predict_left_out(x[:, features.layout.num_summary :], noisy, seed=0))
+    with_summary = score(truth, predict_left_out(x, noisy, seed=0, layout=features.layout))
     assert with_summary.kendall_tau > max(0.9, genes_only.kendall_tau)

@@ -1,0 +1,86 @@
+"""Latencies of another run as the beginning of predictions: of another network, another hint, or another machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from qnas_ov.core.errors import InputError, RunFolderError
+from qnas_ov.core.progress import Progress
+from qnas_ov.ir import CandidateBuilder
+from qnas_ov.journal import read_journal
+from qnas_ov.pipeline._table import unit_work
+from qnas_ov.predict import FeatureMap, Prior, RelativeRidge, UnitUse, UnitWork, fit_predictor
+from qnas_ov.space import Knob, KnobKind, Space
+
+_FEWEST = 8
+
+
+def prior_of_run(folder: Path, builder: CandidateBuilder, progress: Progress) -> Prior:
+    """A predictor fitted on the latencies of a run, as a prior for another one.
+
+    Of the same space all is taken over; of another one what its units take by precision and inference precision, per
+    unit and per multiply-accumulate. What differs by a factor, or from unit to unit, is learnt from measurements.
+
+    Args:
+        folder: The run that latencies come from.
+        builder: The space to predict in.
+        progress: Where to tell what is taken over.
+
+    Raises:
+        InputError: If it is no run, has too few latencies, or has other inference precisions.
+        RunFolderError: If it is damaged.
+    """
+    space, units, genotypes, latencies = _read(folder)
+    if space.to_json() == builder.space.to_json():
+        features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder))
+        fitted = fit_predictor(features(genotypes), latencies, seed=0, layout=features.layout)
+        progress.say(f"predictions of latency begin with {len(latencies)} candidates of {folder} ({fitted.name})")
+        return lambda chosen: fitted.predict(features(chosen))
+    theirs, ours = UnitUse(space, units), UnitUse(builder.space, unit_work(builder))
+    if _choices(space) != _choices(builder.space):
+        raise InputError(
+            f"--warm-from '{folder}' must have the same precisions and inference precisions: it has {_choices(space)}, "
+            f"this search has {_choices(builder.space)}; choose another run or leave it out"
+        )
+    ridge = RelativeRidge().fit(theirs.shared(genotypes), latencies)
+    progress.say(f"predictions of latency begin with {len(latencies)} candidates of another network, in {folder}")
+    return lambda chosen: ridge.predict(ours.shared(chosen))
+
+
+def _choices(space: Space) -> list[list[str]]:
+    """The precisions of units, and the inference precisions."""
+    precision = space.of_kind(KnobKind.PRECISION)
+    units = max((space.knobs[i].choices for i in precision), key=len, default=())
+    hints = [space.knobs[i].choices for i in space.of_kind(KnobKind.INFERENCE_PRECISION)]
+    return [[str(c) for c in units], *([str(c) for c in h] for h in hints)]
+
+
+def _read(folder: Path) -> tuple[Space, list[UnitWork], np.ndarray, np.ndarray]:
+    """Space, units, genotypes (n, num_knobs) and latencies in milliseconds (n,) of a run."""
+    place = folder / "space.json"
+    if not place.is_file():
+        raise InputError(f"--warm-from '{folder}' is no run folder, it holds no space.json: give the --out of a search")
+    try:
+        record = json.loads(place.read_text())
+        space = Space([Knob.from_json(k) for k in record["knobs"]])
+        units = [
+            UnitWork(u["key"], u["knob"], float(u["macs"]), float(u["params"]), tuple(u["widths"]))
+            for u in record["units"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{place} is damaged ({error}): choose another run") from error
+    found = [e for e in read_journal(folder / "evaluations.sqlite").evaluations if e.stage == "search" and e.ok]
+    measured = [e for e in found if "latency_ms" in e.values]
+    if len(measured) < _FEWEST:
+        raise InputError(
+            f"--warm-from '{folder}' must hold at least {_FEWEST} latencies: it holds {len(measured)}; choose another"
+        )
+    return (
+        space,
+        units,
+        np.array([e.genotype for e in measured]),
+        np.array([e.values["latency_ms"] for e in measured]),
+    )
