@@ -7,9 +7,10 @@
    20 ms, while benchmark_app times its own inferences one by one. The quotient of neighbouring blocks does not depend
    on the speed of the machine, which on a shared one changes within a second; a latency is the median quotient times
    the anchor: the reference's latency when the session began, as if the machine had kept that speed.
-3. **Several requests at once** leave no place in between. There the reference is read in this process before and after
-   the run, and the figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a
-   search the run is repeated once, and the steadier counts.
+3. **Several requests at once** leave no place in between, and where the reference takes less than 5 ms, compiling it in
+   every process would take longer than measuring. There it is read in this process before and after the run, and the
+   figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a search the run is
+   repeated once, and the steadier counts.
 4. **What is reported** takes at least three processes per network, interleaved: one of each network, then again one of
    each, so that a slow minute meets all alike. The figure is the median of the runs' medians, with an interval by order
    statistics (`estimate.estimate_median`). With a precision asked for, a network is finished when its interval has a
@@ -46,6 +47,8 @@ from qnas_ov.measure.settings import RunSettings
 # A run counts at once if the reference before and after it differs by no more than this; else it is repeated.
 _STEADY = 0.10
 _ATTEMPTS = 2
+# Below this a run lasts for less time than its process would take to compile the reference once more.
+_WORTH_COMPILING_MS = 5.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class LatencyMeter:
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._versions = package_versions()
         self._usual_mhz: float | None = None
-        self._reference_run = Reference(reference, settings)
+        self._reference_run: Reference | None = None
         try:
             run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
             self._gauge = Gauge(reference, settings)
@@ -125,6 +128,8 @@ class LatencyMeter:
                 "--resume"
             ) from error
         self._reading_ms = statistics.median(self._gauge.read() for _ in range(5))
+        if self._reading_ms >= _WORTH_COMPILING_MS:
+            self._reference_run = Reference(reference, settings)
         self.iterations = int(min(2000, max(20, seconds * 1e3 / self._reading_ms)))
         self.anchor_ms = anchor_ms if anchor_ms is not None else self._reading_ms
         if database is not None:
@@ -304,7 +309,7 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
         "A reference network is inferred in turn with the measured one, in blocks of some 20 ms, and latencies are the "
         "quotients of neighbouring blocks at the machine's typical speed meanwhile: the drift of the machine cancels. "
-        "Of throughput the reference is timed before and after.",
+        "Of throughput, and where it takes less than 5 ms, the reference is timed before and after a process instead.",
         "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
         "Percentiles come from a process of their own. Memory is the growth of the process's peak after Python and "
         "OpenVINO were loaded.",
