@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from qnas_ov.core.errors import MeasurementError
+from qnas_ov.measure._benchmark_processes import BenchmarkProcesses, TimedOutError
 from qnas_ov.measure.settings import RunSettings
 
 MEDIAN = 50
 REPORT, MEASURED = "benchmark_report.json", "measured.json"
 _CHILD = Path(__file__).with_name("_benchmark_child.py")
+_PROCESSES = BenchmarkProcesses()
 _UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _USED = re.compile(r"^\[ INFO \]\s+(NUM_STREAMS|INFERENCE_NUM_THREADS): (\d+)\s*$", re.MULTILINE)
 _TAIL_LINES = 4
@@ -169,30 +168,24 @@ def start_benchmark_app(
         arguments += ["-load_config", str(folder / "config.json")]
     if reference is not None:
         (folder / "reference.json").write_text(json.dumps(reference.to_json()))
+    output = folder / "console.txt"
     try:
-        # A session of its own: Ctrl-C reaches us alone, and we end the child.
-        done = subprocess.run(
-            [sys.executable, "-c", _CHILD.read_text(), str(folder), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            start_new_session=True,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module of the user's folder in place of a real one
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        printed = error.output.decode(errors="replace") if isinstance(error.output, bytes) else error.output or ""
+        code = _PROCESSES.run(_CHILD, [str(folder), *arguments], output=output, timeout_s=timeout_s)
+    except TimedOutError as error:
         raise MeasurementError(
-            f"benchmark_app did not finish within {timeout_s:g} s on {model.name}: {_tail(printed)}"
+            f"benchmark_app did not finish within {timeout_s:g} s on {model.name}: {_tail(_printed(output))}"
         ) from error
-    if done.returncode != 0:
-        end = f"code {done.returncode}" if done.returncode > 0 else _signal_name(-done.returncode)
-        raise MeasurementError(f"benchmark_app ended with {end} on {model.name}: {_tail(done.stdout)}")
+    printed = _printed(output)
+    if code != 0:
+        end = f"code {code}" if code > 0 else _signal_name(-code)
+        raise MeasurementError(f"benchmark_app ended with {end} on {model.name}: {_tail(printed)}")
     if not (folder / REPORT).exists():
-        raise MeasurementError(f"benchmark_app wrote no report for {model.name}: {_tail(done.stdout)}")
-    return done.stdout
+        raise MeasurementError(f"benchmark_app wrote no report for {model.name}: {_tail(printed)}")
+    return printed
+
+
+def _printed(output: Path) -> str:
+    return output.read_text(errors="replace") if output.exists() else ""
 
 
 def _signal_name(number: int) -> str:

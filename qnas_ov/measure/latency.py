@@ -1,8 +1,9 @@
 """The measuring protocol: how a latency comes about that can be repeated.
 
 1. **What runs.** The real benchmark_app, one process per run, with a static shape, a hint, the inference precision, and
-   streams and threads pinned (or left to the hint, and recorded). Its warm-up inference is not counted, and the first
-   process of a session is discarded. A run's figure is the median of its inferences.
+   streams and threads pinned (or left to the hint, and recorded). Processes are forked from one in which Python and the
+   tool are loaded and no device is. A warm-up inference is not counted, and the first process of a session is
+   discarded. A run's figure is the median of its inferences.
 2. **Drift.** A reference network is inferred in turn with the measured one, in the same process, in blocks of some
    20 ms, while benchmark_app times its own inferences one by one. The quotient of neighbouring blocks does not depend
    on the speed of the machine, which on a shared one changes within a second; a latency is the median quotient times

@@ -15,7 +15,6 @@ import click
 import numpy as np
 import openvino as ov
 import pytest
-from benchmark_processes import forked_benchmark_app
 from checkpoints import vit_folder as digits_folder
 from data_files import bert_folder, flat_folder, image_folder, reviews, sentence, vit_folder, write_csv, write_lines
 from manual import PAGES, ROOT, Step, read_spans, read_steps
@@ -130,8 +129,7 @@ def quick(files: Path) -> Iterator[None]:
     patch.setattr(_setup, "inference_precisions", lambda device: ("f32",))
     for replacement in (run_search, run_sensitivity, run_package, run_benchmark):
         patch.setattr(qnas_ov.pipeline, replacement.__name__, replacement)
-    with forked_benchmark_app(patch):
-        yield
+    yield
     patch.undo()
 
 

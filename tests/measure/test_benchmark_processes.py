@@ -1,0 +1,127 @@
+"""Processes that are forked from a server: each is new, and none outlives what asked for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qnas_ov.measure._benchmark_processes import BenchmarkProcesses, TimedOutError
+
+
+@pytest.fixture
+def processes() -> Iterator[BenchmarkProcesses]:
+    found = BenchmarkProcesses()
+    yield found
+    found.close()
+
+
+def run(processes: BenchmarkProcesses, folder: Path, source: str, *arguments: str, timeout_s: float = 60.0) -> str:
+    """What a program printed, and its exit code at the end."""
+    (folder / "program.py").write_text(source)
+    code = processes.run(folder / "program.py", arguments, output=folder / "said.txt", timeout_s=timeout_s)
+    return f"{(folder / 'said.txt').read_text()}{code}"
+
+
+def test_a_process_is_what_python_would_start(
+    processes: BenchmarkProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIVEN", "yes")
+    monkeypatch.chdir(tmp_path)
+    source = "import os, sys; print(__name__, *sys.argv[1:], os.environ.get('GIVEN'), os.getcwd(), sys.stdin.read())"
+    assert run(processes, tmp_path, source, "a", "b c") == f"__main__ a b c yes {tmp_path} \n0"
+    monkeypatch.delenv("GIVEN")
+    assert " None " in run(processes, tmp_path, source)
+
+
+def test_processes_do_not_see_each_other(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    source = "import os, sys; print(hasattr(sys, 'left')); sys.left = True"
+    assert [run(processes, tmp_path, source) for _ in range(2)] == ["False\n0", "False\n0"]
+
+
+@pytest.mark.parametrize(
+    ("source", "end"),
+    [
+        ("import sys; sys.exit(3)", "3"),
+        ("import sys; sys.exit('no such device')", "no such device\n1"),
+        ("import os; os.abort()", f"-{signal.SIGABRT:d}"),
+    ],
+)
+def test_how_a_process_ended_is_told(processes: BenchmarkProcesses, tmp_path: Path, source: str, end: str) -> None:
+    assert run(processes, tmp_path, source) == end
+
+
+def test_an_exception_leaves_its_traceback(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    said = run(processes, tmp_path, "1 / 0")
+    assert "ZeroDivisionError" in said
+    assert said.endswith("1")
+
+
+def test_too_slow_a_process_is_killed(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    source = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    run(processes, tmp_path, "")  # the server stands
+    with pytest.raises(TimedOutError):
+        run(processes, tmp_path, source, timeout_s=1.0)
+    number = int((tmp_path / "said.txt").read_text())
+    wait_until_gone(number)
+    assert run(processes, tmp_path, "print('again')") == "again\n0"
+
+
+def test_a_server_that_was_killed_is_started_again(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    first = run(processes, tmp_path, "import os; print(os.getppid())").split()[0]
+    os.kill(int(first), signal.SIGKILL)
+    assert run(processes, tmp_path, "import os; print(os.getppid())").split()[0] != first
+
+
+def test_a_server_that_dies_at_work_fails_the_run(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    source = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    assert run(processes, tmp_path, source).endswith(f"-{signal.SIGKILL:d}")
+    assert run(processes, tmp_path, "print('again')") == "again\n0"
+
+
+def test_variables_of_libraries_start_another_server(
+    processes: BenchmarkProcesses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for name, value in (("ANY", "1"), ("OMP_NUM_THREADS", "7"), ("ANY", "2")):
+        monkeypatch.setenv(name, value)
+        found.append(run(processes, tmp_path, "import os; print(os.getppid())"))
+    assert found[0] != found[1]
+    assert found[1] == found[2]
+
+
+def test_an_interrupt_takes_the_process_with_it(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    """The interrupt is raised in the main thread, where Ctrl-C arrives, while it waits for the process."""
+    source = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    said = tmp_path / "said.txt"
+
+    def interrupt() -> None:
+        while not (said.exists() and said.read_text().endswith("\n")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            run(processes, tmp_path, source)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    wait_until_gone(int(said.read_text()))
+
+
+def wait_until_gone(number: int) -> None:
+    for _ in range(100):
+        if not psutil.pid_exists(number) or psutil.Process(number).status() == psutil.STATUS_ZOMBIE:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {number} still runs")
