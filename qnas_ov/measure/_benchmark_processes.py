@@ -1,4 +1,4 @@
-"""Processes of benchmark_app, forked from one that has loaded Python, OpenVINO and the tool: that saves half a second."""
+"""Processes of benchmark_app, forked from one that has loaded Python, OpenVINO and the tool, which saves time."""
 
 from __future__ import annotations
 
