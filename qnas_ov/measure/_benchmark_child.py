@@ -1,8 +1,9 @@
 """The process that is measured: the real benchmark_app, how much memory it took, and a reference network in between.
 
-Nothing of qnas-ov is imported. Its arguments are the report folder, then benchmark_app's own; `_benchmark_server.py`
-forks and runs it. Where `reference.json` stands in the report folder, its network is inferred in turn with the one
-that is measured, in blocks of some 20 ms; benchmark_app times its own inferences one by one and does not notice.
+Nothing of qnas-ov is imported. Its arguments are the report folder, "beside" or "alone", then benchmark_app's own;
+`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block of some
+10 ms while the process that asked for the measurement infers the reference: `ask` is told how long, and returns a
+latency. benchmark_app times its own inferences one by one and does not notice.
 """
 
 import ctypes
@@ -10,21 +11,22 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from openvino.tools.benchmark.benchmark import Benchmark
 from openvino.tools.benchmark.main import main
 
-_BLOCK_MS = 20.0
+_BLOCK_MS = 10.0
 _MADV_POPULATE_READ = 22
 
 
 class Alternating:
-    """A request of the measured network, of which every block of inferences is followed by one of the reference's."""
+    """A request of the measured network that waits after every block of inferences for one of the reference's."""
 
-    def __init__(self, request: Any, reference: Any, pairs: list[list[float]]) -> None:
-        self._request, self._reference, self._pairs = request, reference, pairs
+    def __init__(self, request: Any, ask: Callable[[str], str], pairs: list[list[float]]) -> None:
+        self._request, self._ask, self._pairs = request, ask, pairs
         self._block: list[float] = []
 
     def infer(self, *arguments: Any, **named: Any) -> None:
@@ -32,32 +34,14 @@ class Alternating:
         self._block.append(self._request.latency)
         if sum(self._block) >= _BLOCK_MS:
             start = time.perf_counter()
-            beside: list[float] = []
-            while sum(beside) < min(_BLOCK_MS, sum(self._block)):
-                self._reference.infer()
-                beside.append(self._reference.latency)
+            other = float(self._ask(str(min(_BLOCK_MS, sum(self._block)))))
             # The first inference of several finds the other network's data in the caches.
-            own, other = (statistics.median(b[1:] or b) for b in (self._block, beside))
+            own = statistics.median(self._block[1:] or self._block)
             self._pairs.append([own, other, 1e3 * (time.perf_counter() - start)])
             self._block = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
-
-
-def open_reference(settings: dict[str, Any]) -> Any:
-    """A request of the reference, inputs zero, warm."""
-    import openvino as ov
-
-    model = ov.Core().read_model(settings["model"])
-    model.reshape({name: ov.PartialShape(shape) for name, shape in settings["shapes"].items()})
-    compiled = ov.Core().compile_model(model, settings["device"], settings["properties"])
-    reference = compiled.create_infer_request()
-    for port in compiled.inputs:
-        reference.get_tensor(port).data[...] = 0
-    for _ in range(3):
-        reference.infer()
-    return reference
 
 
 def _memory_bytes(field: str) -> int | None:
@@ -80,21 +64,19 @@ def _hold_libraries() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_POPULATE_READ)
 
 
-folder = Path(sys.argv.pop(1))
+folder, beside = Path(sys.argv.pop(1)), sys.argv.pop(1) == "beside"
 _hold_libraries()
 measured: dict[str, Any] = {"before": _memory_bytes("VmRSS"), "pairs": []}
 plain = Benchmark.sync_inference
 
 
 def measure_beside_reference(self: Any, request: Any, queue: Any) -> Any:
-    """What benchmark_app does when its network is compiled and has run once; only then the reference is opened."""
-    measured["peak"] = _memory_bytes("VmHWM")
-    reference = open_reference(json.loads((folder / "reference.json").read_text()))
-    return plain(self, Alternating(request, reference, measured["pairs"]), queue)
+    """What benchmark_app does when its network is compiled and has run once."""
+    return plain(self, Alternating(request, globals()["ask"], measured["pairs"]), queue)
 
 
-if (folder / "reference.json").exists():
+if beside:
     Benchmark.sync_inference = measure_beside_reference
 main()
-measured.setdefault("peak", _memory_bytes("VmHWM"))
+measured["peak"] = _memory_bytes("VmHWM")
 (folder / "measured.json").write_text(json.dumps(measured))

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,7 +51,15 @@ class BenchmarkProcesses:
         self._origin: tuple[Any, ...] = ()
         atexit.register(self.close)
 
-    def run(self, program: Path, arguments: Sequence[str], *, output: Path, timeout_s: float) -> int:
+    def run(
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        *,
+        output: Path,
+        timeout_s: float,
+        answer: Callable[[str], str] | None = None,
+    ) -> int:
         """Runs a Python program to its end.
 
         Args:
@@ -58,6 +67,7 @@ class BenchmarkProcesses:
             arguments: Its arguments.
             output: File for what it prints.
             timeout_s: Most seconds.
+            answer: Answers the program's questions, a line each; it waits meanwhile.
 
         Returns:
             Its exit code, or minus the signal that ended it.
@@ -79,8 +89,13 @@ class BenchmarkProcesses:
                     self.close()
                     if not self._begin(task, deadline):
                         return self._end_of_server(output)
-                reply = self._reply(deadline)
-                return int(reply) if reply else self._end_of_server(output)
+                while said := self._reply(deadline):
+                    kind, text = said.split(" ", 1)
+                    if kind == "ended":
+                        return int(text)
+                    assert answer is not None, "a program may only ask where somebody answers"
+                    self._tell(answer(text.rstrip("\n")))
+                return self._end_of_server(output)
             except BaseException:
                 self.close()  # Ctrl-C too: the process goes with its server
                 raise
@@ -115,20 +130,22 @@ class BenchmarkProcesses:
                 env={**os.environ, "PYTHONSAFEPATH": "1"},  # no module of the user's folder in place of a real one
             )
             self._origin = origin
-        assert self._server.stdin is not None
-        try:
-            self._server.stdin.write(json.dumps(task).encode() + b"\n")
-        except BrokenPipeError:
-            return False
+        self._tell(json.dumps(task))
         return bool(self._reply(deadline))
 
-    def _reply(self, deadline: float) -> bytes:
+    def _tell(self, line: str) -> None:
+        assert self._server is not None
+        assert self._server.stdin is not None
+        with suppress(BrokenPipeError):  # where it died, it gives no reply either
+            self._server.stdin.write(line.encode() + b"\n")
+
+    def _reply(self, deadline: float) -> str:
         """The server's next line; empty if it died."""
         assert self._server is not None
         assert self._server.stdout is not None
         if not select.select([self._server.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise TimedOutError
-        return self._server.stdout.readline()
+        return self._server.stdout.readline().decode()
 
     def _end_of_server(self, output: Path) -> int:
         """The exit code of a server that died; its last words go where its process would have printed."""

@@ -2,8 +2,8 @@
 
 Nothing of qnas-ov is imported. Run as `python -c SOURCE`, so that no folder of ours comes onto the module path. Every
 line on standard input is a JSON object with the `program` to run, its `arguments`, its `environment` and `folder`, and
-the file for its `output`; for each, a line tells that it began and another its exit code. No device is opened in here:
-a process gets its own.
+the file for its `output`; for each, a line tells that it began and another its exit code. In between, the program's
+`ask` writes a question and reads a line with the answer. No device is opened in here: a process gets its own.
 """
 
 import ctypes
@@ -25,6 +25,12 @@ def die_with_parent() -> None:
 def run(task: dict[str, Any]) -> int:
     """In the fork: the program, as if Python had been started with it."""
     die_with_parent()
+    answers, questions = os.fdopen(os.dup(0)), os.dup(1)
+
+    def ask(question: str) -> str:
+        os.write(questions, f"asks {question}\n".encode())
+        return answers.readline()
+
     os.environ.clear()
     os.environ.update(task["environment"])
     os.chdir(task["folder"])
@@ -36,7 +42,7 @@ def run(task: dict[str, Any]) -> int:
     with open(task["program"]) as file:
         source = file.read()
     try:
-        exec(compile(source, task["program"], "exec"), {"__name__": "__main__"})  # noqa: S102 - our own file
+        exec(compile(source, task["program"], "exec"), {"__name__": "__main__", "ask": ask})  # noqa: S102 - our own file
     except SystemExit as end:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
@@ -60,7 +66,7 @@ def serve() -> None:
             sys.stderr.flush()
             os._exit(code)
         print("began", flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 serve()

@@ -15,6 +15,7 @@ from typing import Any
 
 from qnas_ov.core.errors import MeasurementError
 from qnas_ov.measure._benchmark_processes import BenchmarkProcesses, TimedOutError
+from qnas_ov.measure.reference import Gauge
 from qnas_ov.measure.settings import RunSettings
 
 MEDIAN = 50
@@ -24,30 +25,6 @@ _PROCESSES = BenchmarkProcesses()
 _UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _USED = re.compile(r"^\[ INFO \]\s+(NUM_STREAMS|INFERENCE_NUM_THREADS): (\d+)\s*$", re.MULTILINE)
 _TAIL_LINES = 4
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A network that is inferred in turn with the measured one, inside its process.
-
-    Attributes:
-        model: Its .xml.
-        settings: How it is run.
-    """
-
-    model: Path
-    settings: RunSettings
-
-    def to_json(self) -> dict[str, Any]:
-        """What the process is told."""
-        properties = {"INFERENCE_PRECISION_HINT": self.settings.inference_precision, "PERFORMANCE_HINT": "LATENCY"}
-        given = {"NUM_STREAMS": self.settings.streams, "INFERENCE_NUM_THREADS": self.settings.threads}
-        return {
-            "model": str(self.model.resolve()),
-            "device": self.settings.device,
-            "shapes": {name: list(shape) for name, shape in self.settings.shapes.items()},
-            "properties": {**properties, **{name: str(value) for name, value in given.items() if value is not None}},
-        }
 
 
 @dataclass(frozen=True)
@@ -110,7 +87,7 @@ def run_benchmark_app(
     iterations: int,
     percentile: int = MEDIAN,
     timeout_s: float = 600.0,
-    reference: Reference | None = None,
+    reference: Gauge | None = None,
 ) -> LatencyRun:
     """Measures an IR once.
 
@@ -120,7 +97,7 @@ def run_benchmark_app(
         iterations: Inferences to measure, after one that is discarded.
         percentile: Which percentile of the latencies to report, 1 to 100.
         timeout_s: After this the run counts as failed.
-        reference: A network to infer in turn with this one, where requests are synchronous.
+        reference: A network to infer in turn with this one, in this process, where requests are synchronous.
 
     Raises:
         MeasurementError: If benchmark_app crashes, hangs or gives no numbers; the text holds its last lines.
@@ -150,7 +127,7 @@ def start_benchmark_app(
     *,
     folder: Path,
     timeout_s: float,
-    reference: Reference | None = None,
+    reference: Gauge | None = None,
 ) -> str:
     """Runs benchmark_app to its end; `benchmark_report.json` and `measured.json` then stand in `folder`.
 
@@ -166,11 +143,14 @@ def start_benchmark_app(
     if given:  # its own options for these exclude a hint, which is its rule only, not OpenVINO's
         (folder / "config.json").write_text(json.dumps({settings.device: given}))
         arguments += ["-load_config", str(folder / "config.json")]
+    mode, answer = "alone", None
     if reference is not None:
-        (folder / "reference.json").write_text(json.dumps(reference.to_json()))
+        mode, answer = "beside", lambda milliseconds: repr(reference.read_block(float(milliseconds)))
     output = folder / "console.txt"
     try:
-        code = _PROCESSES.run(_CHILD, [str(folder), *arguments], output=output, timeout_s=timeout_s)
+        code = _PROCESSES.run(
+            _CHILD, [str(folder), mode, *arguments], output=output, timeout_s=timeout_s, answer=answer
+        )
     except TimedOutError as error:
         raise MeasurementError(
             f"benchmark_app did not finish within {timeout_s:g} s on {model.name}: {_tail(_printed(output))}"

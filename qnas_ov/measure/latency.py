@@ -4,14 +4,14 @@
    streams and threads pinned (or left to the hint, and recorded). Processes are forked from one in which Python and the
    tool are loaded and no device is. A warm-up inference is not counted, and the first process of a session is
    discarded. A run's figure is the median of its inferences.
-2. **Drift.** A reference network is inferred in turn with the measured one, in the same process, in blocks of some
-   20 ms, while benchmark_app times its own inferences one by one. The quotient of neighbouring blocks does not depend
-   on the speed of the machine, which on a shared one changes within a second; a latency is the median quotient times
-   the anchor: the reference's latency when the session began, as if the machine had kept that speed.
-3. **Several requests at once** leave no place in between, and where the reference takes less than 5 ms, compiling it in
-   every process would take longer than measuring. There it is read in this process before and after the run, and the
-   figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a search the run is
-   repeated once, and the steadier counts.
+2. **Drift.** A reference network stands compiled in this process and is inferred in turn with the measured one, in
+   blocks of some 10 ms: benchmark_app's process pauses meanwhile, and times its own inferences one by one. The quotient
+   of neighbouring blocks does not depend on the speed of the machine, which on a shared one changes within a second; a
+   latency is the median quotient times the anchor: the reference's latency when the session began, as if the machine
+   had kept that speed.
+3. **Several requests at once** leave no place in between. There, and for runs shorter than a block, the reference is
+   read before and after the run, and the figure is scaled by it; where the two readings differ by more than 10%, no
+   scaling mends it: in a search the run is repeated once, and the steadier counts.
 4. **What is reported** takes at least three processes per network, interleaved: one of each network, then again one of
    each, so that a slow minute meets all alike. The figure is the median of the runs' medians, with an interval by order
    statistics (`estimate.estimate_median`). With a precision asked for, a network is finished when its interval has a
@@ -35,7 +35,7 @@ from typing import Any
 
 from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 from qnas_ov.core.fingerprint import digest_json
-from qnas_ov.measure.benchmark_app import MEDIAN, LatencyRun, Reference, run_benchmark_app
+from qnas_ov.measure.benchmark_app import MEDIAN, LatencyRun, run_benchmark_app
 from qnas_ov.measure.conditions import Watch, frequency_mhz
 from qnas_ov.measure.database import SEARCH, KeptRun, LatencyDatabase, RunKey
 from qnas_ov.measure.device import describe_machine, machine_digest, package_versions
@@ -48,8 +48,6 @@ from qnas_ov.measure.settings import RunSettings
 # A run counts at once if the reference before and after it differs by no more than this; else it is repeated.
 _STEADY = 0.10
 _ATTEMPTS = 2
-# Below this a run lasts for less time than its process would take to compile the reference once more.
-_WORTH_COMPILING_MS = 5.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,6 @@ class LatencyMeter:
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._versions = package_versions()
         self._usual_mhz: float | None = None
-        self._reference_run: Reference | None = None
         try:
             run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
             self._gauge = Gauge(reference, settings)
@@ -129,8 +126,6 @@ class LatencyMeter:
                 "--resume"
             ) from error
         self._reading_ms = statistics.median(self._gauge.read() for _ in range(5))
-        if self._reading_ms >= _WORTH_COMPILING_MS:
-            self._reference_run = Reference(reference, settings)
         self.iterations = int(min(2000, max(20, seconds * 1e3 / self._reading_ms)))
         self.anchor_ms = anchor_ms if anchor_ms is not None else self._reading_ms
         if database is not None:
@@ -220,7 +215,7 @@ class LatencyMeter:
         tried: list[KeptRun] = []
         while len(tried) < attempts and (not tried or _change(tried[-1]) > _STEADY):
             # Only of synchronous requests can a reference run in between.
-            reference = self._reference_run if settings.hint == "latency" else None
+            reference = self._gauge if settings.hint == "latency" else None
             watch, before = Watch(), 0.0 if reference else self._gauge.read()
             run = run_benchmark_app(model, settings, iterations=iterations, percentile=percentile, reference=reference)
             after, mhz = 0.0 if run.beside_ms else self._gauge.read(), frequency_mhz()
@@ -308,9 +303,9 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         f"{count}; the first process is discarded.",
         f"At least {plan.minimum} processes per network, interleaved with those of the others; the figure is the "
         f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
-        "A reference network is inferred in turn with the measured one, in blocks of some 20 ms, and latencies are the "
+        "A reference network is inferred in turn with the measured one, in blocks of some 10 ms, and latencies are the "
         "quotients of neighbouring blocks at the machine's typical speed meanwhile: the drift of the machine cancels. "
-        "Of throughput, and where it takes less than 5 ms, the reference is timed before and after a process instead.",
+        "Of throughput the reference is timed before and after a process instead.",
         "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
         "Percentiles come from a process of their own. Memory is the growth of the process's peak after Python and "
         "OpenVINO were loaded.",

@@ -40,6 +40,20 @@ def test_a_process_is_what_python_would_start(
     assert " None " in run(processes, tmp_path, source)
 
 
+def test_a_process_may_ask_in_between(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text("print([ask(str(i)) for i in range(3)])")
+    output = tmp_path / "said.txt"
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return f"{question} times"
+
+    code = processes.run(tmp_path / "program.py", [], output=output, timeout_s=60.0, answer=answer)
+    assert (code, asked) == (0, ["0", "1", "2"])
+    assert output.read_text() == "['0 times\\n', '1 times\\n', '2 times\\n']\n"
+
+
 def test_processes_do_not_see_each_other(processes: BenchmarkProcesses, tmp_path: Path) -> None:
     source = "import os, sys; print(hasattr(sys, 'left')); sys.left = True"
     assert [run(processes, tmp_path, source) for _ in range(2)] == ["False\n0", "False\n0"]
