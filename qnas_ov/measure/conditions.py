@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 BUSY, STOLEN, SLOWED = 0.05, 0.02, 0.05
 """Above these shares a run is told as disturbed: CPU time of others, time stolen by the hypervisor, lost frequency."""
@@ -90,7 +93,7 @@ class _Counters:
             clock_s=time.monotonic(),
             busy_s=busy,
             stolen_s=stolen,
-            own_s=sum(os.times()[:4]),  # ours, and that of children that have ended
+            own_s=_own_seconds(),
             throttled_ms=_throttled_ms(),
             thermal_events=sum(t for t in thermal if t is not None) if any(t is not None for t in thermal) else None,
         )
@@ -108,6 +111,16 @@ class _Counters:
             mhz=mhz,
             load_1min=os.getloadavg()[0],
         )
+
+
+def _own_seconds() -> float:
+    """CPU time of this process, its children, and theirs that have ended: benchmark_app is forked from a child."""
+    own = psutil.Process()
+    spent = sum(own.cpu_times()[:4])
+    for child in own.children():
+        with suppress(psutil.Error):
+            spent += sum(child.cpu_times()[:4])
+    return float(spent)
 
 
 def _difference(before: float | None, after: float | None) -> float | None:
