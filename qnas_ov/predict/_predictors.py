@@ -69,7 +69,7 @@ def _models(seed: int, layout: FeatureLayout) -> dict[str, Callable[[], Any]]:
         "ridge": lambda: _scaled(RidgeCV(alphas=np.logspace(-1, 4, 16))),
         "svr": lambda: _scaled(SVR(kernel="rbf", C=10.0, epsilon=0.02, gamma=0.003)),
         "gradient_boosting": lambda: GradientBoostingRegressor(
-            n_estimators=100, max_depth=3, learning_rate=0.1, subsample=0.8, max_features=0.3, random_state=seed
+            n_estimators=60, max_depth=3, learning_rate=0.15, subsample=0.8, max_features=0.3, random_state=seed
         ),
     }
     if summary:
