@@ -156,8 +156,10 @@ def _networks_of_run(folder: Path, *, prefix: str) -> list[BenchmarkNetwork]:
         for precision in machine.get("inference_precisions", ["f32"])
         if (folder / BASELINES / f"{kind}.xml").is_file()
     ]
-    candidates = sorted(p.parent for p in (folder / "deploy").glob(f"*/{PACKAGED}"))
-    return baselines + [BenchmarkNetwork(f"{prefix}{c.name}", c / PACKAGED, _pinned_precision(c)) for c in candidates]
+    packages = sorted(p.parent for p in (folder / "deploy").glob(f"*/{PACKAGED}"))
+    front = [BenchmarkNetwork(f"{prefix}{c.name}", c / PACKAGED, _pinned_precision(c)) for c in packages]
+    known = {n.name for n in baselines}
+    return baselines + [n for n in front if n.name not in known]  # the unsearched network may stand on the front too
 
 
 def _pinned_precision(package: Path) -> str | None:

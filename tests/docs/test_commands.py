@@ -129,7 +129,8 @@ def quick(files: Path) -> Iterator[None]:
     patch.setattr(_setup, "inference_precisions", lambda device: ("f32",))
     for replacement in (run_search, run_sensitivity, run_package, run_benchmark):
         patch.setattr(qnas_ov.pipeline, replacement.__name__, replacement)
-    yield
+    with exported_once():
+        yield
     patch.undo()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from conftest import TINY_VIT
+from exports import exported_once
 from safetensors.torch import save_file
 
 from qnas_ov.families import MODELS, DefaultData, ModelEntry, Supernet, Weights
@@ -14,12 +15,13 @@ from qnas_ov.pipeline import SearchResult, run_search
 
 QUICK = {
     "model": "tiny-vit",
-    "evaluations": 14,
+    "evaluations": 10,
     "population": 6,
     "inner_evaluations": 200,
-    "front_size": 4,
+    "front_size": 3,
     "latency_seconds": 0.02,
     "final_rounds": 2,
+    "max_size_mb": 0.05,
 }
 
 
@@ -28,6 +30,12 @@ SMALL = {
     "algorithm": "random",
 }  # fmt: skip
 """What makes it smaller still, where the search itself is not the point."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _exported_once() -> Iterator[None]:
+    with exported_once():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -46,4 +54,5 @@ def tiny_model(tiny_supernet: Supernet, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def finished_run(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> SearchResult:
-    return run_search(QUICK, out=tmp_path_factory.mktemp("runs") / "finished")
+    with exported_once():
+        return run_search(QUICK, out=tmp_path_factory.mktemp("runs") / "finished")

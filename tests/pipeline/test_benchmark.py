@@ -201,6 +201,12 @@ def test_networks_of_a_run_keep_their_own_precision(tmp_path: Path) -> None:
         find_networks([tmp_path / "run"])
 
 
+def test_the_unsearched_network_on_the_front_is_measured_once_by_its_own_name(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "run")
+    save(classifier(), folder / "deploy" / "int8-f32" / "openvino_model.xml")
+    assert [n.name for n in find_networks([folder])] == ["int8-f32", "float-f32", "c003", "c010"]
+
+
 def test_networks_of_one_name_are_told_apart(tmp_path: Path) -> None:
     paths = [save(classifier(i), tmp_path / name / "model.xml") for i, name in enumerate("ab")]
     assert [n.name for n in find_networks(paths)] == ["a/model", "b/model"]
