@@ -195,11 +195,17 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Differences:
-    """Names of tensors that a checkpoint lacks, has beyond its class, and has in another shape."""
+    """Names of tensors that a checkpoint lacks, has beyond its class, in another shape, or with NaN or infinity."""
 
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
+    not_finite: tuple[str, ...] = ()
+
+
+def find_not_finite(tensors: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """Names of the tensors that hold NaN or infinity."""
+    return tuple(sorted(n for n, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())))
 
 
 def open_pretrained(
@@ -234,13 +240,16 @@ def open_pretrained(
             ) from error
     mismatched = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
     differences = Differences(
-        tuple(sorted(report["missing_keys"])), tuple(sorted(report["unexpected_keys"])), tuple(sorted(mismatched))
+        missing=tuple(sorted(report["missing_keys"])),
+        unexpected=tuple(sorted(report["unexpected_keys"])),
+        mismatched=tuple(sorted(mismatched)),
+        not_finite=find_not_finite(network.state_dict()),
     )
     return network.float().eval(), differences
 
 
 def refuse_differences(folder: Path, found: Differences, *, may_have: Sequence[str] = ()) -> None:
-    """Names the tensors that do not fit.
+    """Names the tensors that do not fit, or hold what no network computes with.
 
     Args:
         folder: The checkpoint.
@@ -252,6 +261,11 @@ def refuse_differences(folder: Path, found: Differences, *, may_have: Sequence[s
     """
     unexpected = [name for name in found.unexpected if not name.startswith(tuple(may_have))]
     if not (found.missing or unexpected or found.mismatched):
+        if found.not_finite:
+            raise InputError(
+                f"the weights in '{folder}' must be finite: {_names(found.not_finite)} hold NaN or infinity; restore "
+                "them from their source, or train again with a lower --learning-rate"
+            )
         return
     if found.mismatched and all(_HEAD.search(name) for name in found.mismatched) and not (found.missing or unexpected):
         raise InputError(

@@ -39,12 +39,13 @@ def read_choices(config: Mapping[str, Any], defaults: Mapping[str, tuple[int, ..
     if unknown:
         raise InputError(
             f"'{CONFIG_KEY}' in config.json must name elastic dimensions of this family ({', '.join(defaults)}): "
-            f"got '{unknown[0]}'"
+            f"got '{unknown[0]}'; correct it or take it out"
         )
     for name, values in stated.items():
         if not isinstance(values, list) or not values or any(type(v) is not int for v in values):
             raise InputError(
-                f"choices of '{name}' in config.json must be a list of whole numbers: got {str(values)[:80]}"
+                f"choices of '{name}' in config.json must be a list of whole numbers: got {str(values)[:80]}; correct "
+                f"them under '{CONFIG_KEY}'"
             )
     return {name: tuple(stated.get(name, default)) for name, default in defaults.items()}
 

@@ -54,7 +54,8 @@ class ChannelGroup:
     def __post_init__(self) -> None:
         if not _ascends(self.choices, first=1, last=self.num_groups):
             raise InputError(
-                f"choices of '{self.knob}' must ascend from at least 1 to {self.num_groups}: got {self.choices}"
+                f"choices of '{self.knob}' must ascend from at least 1 to {self.num_groups}: got {self.choices}; "
+                f"correct them under '{CONFIG_KEY}' in config.json"
             )
 
     @property
@@ -79,7 +80,10 @@ class DepthGroup:
 
     def __post_init__(self) -> None:
         if not _ascends(self.choices, first=0, last=len(self.blocks)):
-            raise InputError(f"choices of '{self.knob}' must ascend to {len(self.blocks)}: got {self.choices}")
+            raise InputError(
+                f"choices of '{self.knob}' must ascend to {len(self.blocks)}: got {self.choices}; correct them under "
+                f"'{CONFIG_KEY}' in config.json"
+            )
 
 
 def _ascends(choices: tuple[int, ...], *, first: int, last: int) -> bool:

@@ -22,6 +22,7 @@ from qnas_ov.families._checkpoint import (
     check_class,
     check_labels,
     check_type,
+    find_not_finite,
     is_of,
     read_config,
     read_json,
@@ -119,6 +120,7 @@ class BEiT3Family:
             missing=tuple(sorted(set(wanted) - set(tensors))),
             unexpected=tuple(sorted(n for n in set(tensors) - set(wanted) if not _is_unused(n, size))),
             mismatched=tuple(sorted(n for n in wanted if n in tensors and tensors[n].shape != wanted[n].shape)),
+            not_finite=find_not_finite({n: tensors[n] for n in wanted if n in tensors}),
         )
         refuse_differences(folder, found)
         model.load_state_dict({name: tensors[name].float() for name in wanted})

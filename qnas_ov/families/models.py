@@ -176,5 +176,8 @@ _ENTRIES = (
     ),
 )
 
+PICKLES: Mapping[str, str] = {"beit3-base": "https://github.com/microsoft/unilm/tree/master/beit3"}
+"""Models that are known and cannot be fetched, since their weights are published as pickles alone: name to source."""
+
 for _entry in _ENTRIES:
     MODELS.add(_entry.name, _entry)

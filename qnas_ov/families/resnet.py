@@ -246,11 +246,14 @@ def _choices(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         values = choices[name]
         if list(values) != sorted(set(values)) or values[0] < first or last not in (None, values[-1]):
             rule = "from 0" if last is None else f"from at least {first} to {last} per cent"
-            raise InputError(f"choices of '{name}' must ascend {rule}: got {values}")
+            raise InputError(
+                f"choices of '{name}' must ascend {rule}: got {values}; correct them under '{CONFIG_KEY}' in "
+                "config.json"
+            )
     if choices["leave_out"][0] != 0 or choices["leave_out"][-1] >= deepest:
         raise InputError(
             f"choices of 'leave_out' must ascend from 0 to at most {deepest - 1}, since a stage keeps its first block: "
-            f"got {choices['leave_out']}"
+            f"got {choices['leave_out']}; correct them under '{CONFIG_KEY}' in config.json"
         )
     return choices
 

@@ -238,7 +238,10 @@ def _start(given: Mapping[str, Any], changes: Mapping[str, Any], options: TrainO
         source.take(family.load(options.init))
     task, _ = load_task(source, recipe, train=True)
     if task.train is None:
-        raise InputError(f"'{task.name}' has no training split: choose a data set that has one")
+        raise InputError(
+            f"'{task.name}' has no training split: choose a data set that has one; an .npz may hold 'train', an array "
+            "of bool, true for the samples to train on"
+        )
     _check_data(source.supernet, task, recipe.model if options.init is None else str(options.init), settings)
     return _Start(source, family, source.supernet, task, settings, trained=not random)
 

@@ -16,7 +16,7 @@ from qnas_ov.tasks.base import Split, Task
 from qnas_ov.tasks.metrics import AGREEMENT, FIDELITY, TOP1
 from qnas_ov.tasks.splits import LEAST, divide
 
-_LABELS = "labels"
+_LABELS, _TRAIN = "labels", "train"
 _DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 # Kind of an input's type -> kinds of arrays that become it without losing what they say.
@@ -34,9 +34,10 @@ def load_samples(
     """Loads samples for a network, and draws three disjoint splits of them.
 
     The file holds an array (n, *shape) for every input, and may hold the class of every sample as the integer array
-    `labels` (n,), unless that is the name of an input. Calibration gets 20% but at most 300 samples, validation and
-    test half of the rest each, every class with its share in each of them. Samples are told apart by their position
-    in the file: copies of a sample count as several.
+    `labels` (n,), unless that is the name of an input. So may it hold `train` (n,), true for the samples to train on.
+    Of the others, calibration gets 20% but at most 300 samples, validation and test half of the rest each, every class
+    with its share in each of them. Samples are told apart by their position in the file: copies of a sample count as
+    several.
 
     Args:
         path: A file as `numpy.savez` writes it.
@@ -46,8 +47,8 @@ def load_samples(
         seed: Decides which sample stands in which split.
 
     Returns:
-        A task without training data. It asks for accuracy where there are labels, for the top-1 class of the float
-        network where there are only class scores, and else for the float network's outputs.
+        A task, with training data if the file marks some. It asks for accuracy where there are labels, for the top-1
+        class of the float network where there are only class scores, and else for the float network's outputs.
 
     Raises:
         InputError: The file cannot be read, or its arrays do not fit the network.
@@ -59,8 +60,14 @@ def load_samples(
     classes = arrays[_LABELS] if _LABELS in arrays and _LABELS not in inputs else None
     if classes is not None:
         classes = _as_labels(path, classes, count, num_classes)
-    indices = divide(np.zeros(count) if classes is None else classes, np.random.default_rng(seed), train=False)
-    splits = {name: _take(samples, classes, members) for name, members in indices.items()}
+    training = np.zeros(count, dtype=bool)
+    if _TRAIN in arrays and _TRAIN not in inputs:
+        unlabelled = classes is None and num_classes is not None
+        training = _as_training(path, arrays[_TRAIN], count, unlabelled=unlabelled)
+    others = np.flatnonzero(~training)
+    strata = np.zeros(len(others)) if classes is None else classes[others]
+    indices = divide(strata, np.random.default_rng(seed), train=False)
+    splits = {name: _take(samples, classes, others[members]) for name, members in indices.items()}
     scores = FIDELITY if num_classes is None else AGREEMENT
     return Task(
         name=path.name,
@@ -70,11 +77,12 @@ def load_samples(
         calibration=splits["calibration"],
         validation=splits["validation"],
         test=splits["test"],
+        train=_take(samples, classes, np.flatnonzero(training)) if training.any() else None,
     )
 
 
 def _read_arrays(path: Path, inputs: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Reads the arrays of a file that must hold `inputs`, and may hold labels, but nothing else."""
+    """Reads the arrays of a file that must hold `inputs`, and may hold labels and a mark for training, but no other."""
     with _open_archive(path) as archive:
         _check_names(path, archive.files, inputs)
         return {name: _read_array(path, archive, name) for name in archive.files}
@@ -100,7 +108,7 @@ def _open_archive(path: Path) -> Any:
 
 
 def _check_names(path: Path, given: list[str], inputs: tuple[str, ...]) -> None:
-    known = list(dict.fromkeys([*inputs, _LABELS]))
+    known = list(dict.fromkeys([*inputs, _LABELS, _TRAIN]))
     unknown = [name for name in given if name not in known]
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1)
@@ -221,6 +229,24 @@ def _as_labels(path: Path, labels: np.ndarray, count: int, num_classes: int | No
             "that array out to compare networks with the float network"
         )
     return labels.astype(np.int64)
+
+
+def _as_training(path: Path, marks: np.ndarray, count: int, *, unlabelled: bool) -> np.ndarray:
+    """Checks which of `count` samples are for training: bool array (count,)."""
+    where = f"'{_TRAIN}' in the samples '{path}'"
+    if marks.dtype.kind != "b" or marks.shape != (count,):
+        raise InputError(
+            f"{where} must be bool of the shape ({count},), true for the samples to train on: got {marks.dtype} of the "
+            f"shape {marks.shape}; convert it, or leave it out"
+        )
+    if marks.any() and unlabelled:
+        raise InputError(f"{where} marks samples to train on, and those need '{_LABELS}': add them, or leave it out")
+    if count - int(marks.sum()) < LEAST:
+        raise InputError(
+            f"{where} must leave at least {LEAST} samples for calibration, validation and test: it leaves "
+            f"{count - int(marks.sum())} of {count}; mark fewer"
+        )
+    return marks
 
 
 def _take(samples: Mapping[str, np.ndarray], labels: np.ndarray | None, members: np.ndarray) -> Split:

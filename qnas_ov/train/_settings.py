@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -58,10 +59,10 @@ class TrainSettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} of the training must lie between 0 and 1: got {getattr(self, name)}")
         for name in ("teacher_epochs", "num_random", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} of the training must not be negative: got {getattr(self, name)}")
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate of the training must be above 0: got {self.learning_rate}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate of the training must be above 0 and finite: got {self.learning_rate}")
 
     def with_changes(self, given: dict[str, Any]) -> TrainSettings:
         """The settings with some changed.

@@ -147,7 +147,7 @@ class Trainer:
             resume: Whether to go on from the checkpoint in the runtime's folder, if there is one.
 
         Raises:
-            QnasError: If a loss is not finite; the message says at which step.
+            QnasError: If a loss or a weight is not finite; the message says at which step.
         """
         device, model = self._runtime.device, self.supernet.model
         devices = [device] if device.type != "cpu" else []
@@ -158,6 +158,7 @@ class Trainer:
                 self._save()
             while self._phase < len(self._phases):
                 self._run_phase(on_step)
+            self._check_weights()
             model.to("cpu").eval()
             self._control.reset()
         settle_norms(model, {name: torch.from_numpy(array) for name, array in self._norm_samples.items()})
@@ -287,14 +288,20 @@ class Trainer:
 
     def _backward(self, loss: torch.Tensor, share: float) -> None:
         if not math.isfinite(loss.item()):
-            kept = ""
-            if self._runtime.folder is not None:
-                kept = f"the checkpoint of step {self._saved_step} is kept in '{self._runtime.folder / CHECKPOINT}'; "
-            raise QnasError(
-                f"the loss must stay finite: it is {loss.item()} at step {self._done + 1} of {self.total_steps}; {kept}"
-                "train again with a lower --learning-rate"
-            )
+            raise self._diverged(f"the loss must stay finite: it is {loss.item()} at step {self._done + 1}")
         (loss if share == 1.0 else share * loss).backward()
+
+    def _check_weights(self) -> None:
+        """A step may spoil the weights although its loss was finite: they must not be kept."""
+        for name, parameter in self.supernet.model.named_parameters():
+            if not bool(parameter.isfinite().all()):
+                raise self._diverged(f"the weights must stay finite: '{name}' is not after step {self._done}")
+
+    def _diverged(self, told: str) -> QnasError:
+        kept = ""
+        if self._runtime.folder is not None:
+            kept = f"the checkpoint of step {self._saved_step} is kept in '{self._runtime.folder / CHECKPOINT}'; "
+        return QnasError(f"{told} of {self.total_steps}; {kept}train again with a lower --learning-rate")
 
     def _scores(self) -> dict[str, float]:
         model = self.supernet.model.eval()
@@ -321,6 +328,7 @@ class Trainer:
     def _save(self) -> None:
         if self._runtime.folder is None:
             return
+        self._check_weights()
         tensors = {f"model.{name}": value for name, value in self.supernet.model.state_dict().items()}
         tensors |= optimizer_tensors(self._optimizer)
         tensors |= {f"random.{name}": state for name, state in self._random_states()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qnas_ov.core.errors import InputError
-from qnas_ov.tasks import AGREEMENT, FIDELITY, TOP1, Task
+from qnas_ov.tasks import AGREEMENT, FIDELITY, TOP1, Split, Task
 from qnas_ov.tasks.samples import load_samples
 
 SPLITS = ("calibration", "validation", "test")
@@ -58,6 +58,19 @@ def test_samples_with_labels_ask_for_accuracy(tmp_path: Path) -> None:
         split = getattr(task, name)
         assert split.labels.dtype == np.int64
         assert split.labels.tolist() == labels[members].tolist()
+
+
+def test_samples_to_train_on_stand_in_no_other_split(tmp_path: Path) -> None:
+    labels, marks = np.arange(60) % 5, np.arange(60) % 3 == 1
+    task = load(save(tmp_path, image=images(60), labels=labels, train=marks))
+    assert isinstance(task.train, Split)
+    trained = (task.train.inputs["image"][:, 0, 0, 0] / 6).astype(int)
+    assert trained.tolist() == np.flatnonzero(marks).tolist()
+    assert task.train.labels.tolist() == labels[marks].tolist()
+    assert sorted(i for members in positions(task).values() for i in members) == np.flatnonzero(~marks).tolist()
+    without = load(save(tmp_path, image=images(60), labels=labels, train=np.zeros(60, dtype=bool)))
+    assert without.train is None
+    assert sum(len(members) for members in positions(without).values()) == 60
 
 
 def test_samples_for_a_network_without_class_scores_ask_for_fidelity(tmp_path: Path) -> None:
@@ -181,7 +194,7 @@ def labels_with(sample: int, value: int) -> np.ndarray:
 BAD_ARRAYS: dict[str, tuple[dict[str, Any], Mapping[str, Any], list[str]]] = {
     "nothing": ({}, {}, ["'image' is missing", "holds nothing"]),
     "missing": ({"ids": tokens()["ids"]}, {"inputs": TOKENS}, ["'mask' is missing", "holds ids", "add"]),
-    "unknown": ({"image": images(), "weights": images()}, {}, ["'weights'", "no input", "one of image, labels"]),
+    "unknown": ({"image": images(), "weights": images()}, {}, ["'weights'", "no input", "one of image, labels, train"]),
     "misspelt": ({"imgae": images()}, {}, ["'imgae'", "no input", "did you mean 'image'?"]),
     "misspelt labels": ({"image": images(), "label": [0]}, {}, ["'label'", "did you mean 'labels'?"]),
     "unnamed": ({"arr_0": images()}, {}, ["'arr_0'", "rename it"]),
@@ -236,6 +249,26 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], Mapping[str, Any], list[str]]] = {
     "one-hot labels": ({"image": images(), "labels": [[0, 1]] * 40}, {}, ["'labels'", "(40,)", "got (40, 2)"]),
     "one class": ({"image": images(), "labels": np.full(40, 2)}, {}, ["'labels'", "two classes", "all are 2"]),
     "large label": ({"image": images(), "labels": labels_with(6, 5)}, {}, ["'labels'", "0 to 4", "sample 6 ", "has 5"]),
+    "train as numbers": (
+        {"image": images(), "labels": labels_with(0, 1), "train": np.arange(15)},
+        {},
+        ["'train'", "must be bool", "(40,)", "got int64", "(15,)"],
+    ),
+    "train of other length": (
+        {"image": images(), "labels": labels_with(0, 1), "train": np.ones(39, dtype=bool)},
+        {},
+        ["'train'", "(40,)", "(39,)"],
+    ),
+    "train without labels": (
+        {"image": images(), "train": np.arange(40) < 15},
+        {},
+        ["'train'", "need 'labels'"],
+    ),
+    "too much to train on": (
+        {"image": images(), "labels": labels_with(0, 1), "train": np.arange(40) < 21},
+        {},
+        ["'train'", "at least 20", "it leaves 19 of 40", "mark fewer"],
+    ),
     "negative label": ({"image": images(), "labels": labels_with(6, -1)}, {}, ["0 to 4", "sample 6 ", "has -1"]),
 }
 

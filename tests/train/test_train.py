@@ -122,7 +122,27 @@ def test_the_teacher_and_the_weight_of_the_labels_count(digits: Task) -> None:
     assert len({tuple(w.flatten().tolist()) for w in weights}) == 4
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(digits: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spoilt_at", "words"), [(4, "the loss .* is nan at step 5"), (6, "is not after step 6")])
+def test_what_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    digits: Task, spoilt_at: int, words: str, tmp_path: Path
+) -> None:
+    """The loss tells it at the next step; after the last one, only the weights do."""
+    supernet = build()
+    settings = TrainSettings(epochs=2, batch_size=32, learning_rate=1e-3)
+    trainer = make_trainer(supernet, digits, few(digits, 96), settings, Runtime(folder=tmp_path, checkpoint_seconds=9))
+
+    def spoil(state: TrainProgress) -> None:
+        if state.step == spoilt_at:
+            with torch.no_grad():
+                supernet.model.classifier.weight.fill_(float("nan"))
+
+    with pytest.raises(QnasError, match=rf"{words} of 6; the checkpoint of step \d is kept in .*checkpoint"):
+        trainer.run(spoil)
+    kept = load_file(tmp_path / "checkpoint.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+
+
+def test_weights_that_are_not_finite_are_not_kept(digits: Task, tmp_path: Path) -> None:
     supernet = build()
     settings = TrainSettings(epochs=2, batch_size=32, learning_rate=1e-3)
     trainer = make_trainer(supernet, digits, few(digits, 96), settings, Runtime(folder=tmp_path, checkpoint_seconds=0))
@@ -130,12 +150,13 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(digits: T
     def spoil(state: TrainProgress) -> None:
         if state.step == 4:
             with torch.no_grad():
-                supernet.model.classifier.weight.fill_(float("nan"))
+                supernet.model.classifier.bias[0] = float("inf")
 
-    with pytest.raises(QnasError, match=r"it is nan at step 5 of 6; the checkpoint of step \d is kept in .*checkpoint"):
+    with pytest.raises(QnasError, match="'classifier.bias' is not after step 4 of 6; the checkpoint of step 3 is kept"):
         trainer.run(spoil)
     kept = load_file(tmp_path / "checkpoint.safetensors")
     assert any(name.startswith("optimizer.") for name in kept)
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
 
 
 def test_a_checkpoint_that_is_damaged_is_refused(digits: Task, tmp_path: Path) -> None:
@@ -169,6 +190,8 @@ def test_memory_is_estimated_and_too_little_refused() -> None:
         ({"epochs": 0}, "epochs of the training must be at least 1: got 0"),
         ({"alpha": 1.5}, "alpha of the training must lie between 0 and 1: got 1.5"),
         ({"learning_rate": 0.0}, "learning_rate of the training must be above 0"),
+        ({"learning_rate": float("inf")}, "learning_rate of the training must be above 0 and finite: got inf"),
+        ({"weight_decay": float("nan")}, "weight_decay of the training must not be negative"),
         ({"num_random": -1}, "num_random of the training must not be negative"),
         ({"epoch": 3}, "did you mean 'epochs'"),
     ],
