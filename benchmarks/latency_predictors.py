@@ -72,12 +72,20 @@ def run(arguments: argparse.Namespace) -> Outcome:
 class Study:
     """The samples of one network and what predictors make of them."""
 
-    def __init__(self, subject: Subject, path: Path, *, num_test: int, size: int) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        path: Path,
+        *,
+        num_test: int,
+        size: int,
+        settings: dict[str, object] | None = None,
+    ) -> None:
         self.subject = subject
         space, builder = subject.builder.space, subject.builder
         self._table_path = path.with_suffix(".table.json")
-        self._samples = Samples(path, subject, seconds=0.6)
-        self._table: LookUpTable | None = None
+        self._samples = Samples(path, subject, seconds=0.6, settings=settings)
+        self.table: LookUpTable | None = None
         self.test = draw(subject, num_test, seed=TEST_SEED)
         seen = set(self.test)
         self.random = [g for g in draw(subject, num_test + size, seed=RANDOM_SEED) if g not in seen][:size]
@@ -86,19 +94,27 @@ class Study:
         columns = self._use(np.array(pool))
         self.active = [pool[i] for i in choose_informative(columns, columns[:0], size)]
 
-    def measure(self, until: float, repeats: int) -> int:
-        """Measures what is not known yet, all sets in turn, so that none is of a slower hour; how many are left."""
+    def measure(self, until: float, repeats: int, *, ceiling: bool = True) -> int:
+        """Measures what is not known yet, all sets in turn, so that none is of a slower hour; how many are left.
+
+        Args:
+            until: When to stop, by the monotonic clock in seconds.
+            repeats: Measurements of every unseen candidate.
+            ceiling: Whether some are measured again, and those of active sampling at all.
+        """
         if not self._table_path.exists():
             times = self._measure_table()
             self._table_path.write_text(json.dumps([t.to_json() for t in times]))
         times = [UnitTimes.from_json(r) for r in json.loads(self._table_path.read_text())]
-        self._table = LookUpTable(self.subject.builder.space, unit_work(self.subject.builder), times)
+        self.table = LookUpTable(self.subject.builder.space, unit_work(self.subject.builder), times)
         progress = TerminalProgress()
-        once = [g for group in zip_longest(self.test, self.random, self.active) for g in group if g is not None]
-        progress.begin(f"measuring {self.subject.name}", len(once) + max(repeats - 1, 1) * len(self.test))
-        left = 0
+        groups = (self.test, self.random, self.active) if ceiling else (self.test, self.random)
+        once = [g for group in zip_longest(*groups) for g in group if g is not None]
         again = self.test if repeats > 1 else self.test[: len(self.test) * 2 // 5]
-        for genotypes, times_each in ((once, 1), *((again, n) for n in range(2, max(repeats, 2) + 1))):
+        rounds = range(2, max(repeats, 2) + 1) if ceiling else ()
+        progress.begin(f"measuring {self.subject.name}", len(once) + len(rounds) * len(again))
+        left = 0
+        for genotypes, times_each in ((once, 1), *((again, n) for n in rounds)):
             left += self._samples.measure(genotypes, times=times_each, until=until, tell=progress.step)
         progress.end()
         return left
@@ -110,24 +126,25 @@ class Study:
         with tempfile.TemporaryDirectory() as folder:
             return measure_table(self.subject.builder, profile, Path(folder))[1]
 
-    def _runs(self, genotypes: list[Genotype], run: int | None = None) -> np.ndarray:
+    def latencies(self, genotypes: list[Genotype], run: int | None = None) -> np.ndarray:
+        """Milliseconds (n,): medians of the runs of each, or one run of each."""
         runs = [[r["latency_ms"] for r in self._samples.runs[key(g)]] for g in genotypes]
         return np.array([np.median(r) if run is None else r[run] for r in runs])
 
     def compare(self, sizes: tuple[int, ...]) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """Every method at every number of samples; and the ceiling that the machine's noise sets."""
-        truth = self._runs(self.test)
+        truth = self.latencies(self.test)
         rows = []
         for size in sizes:
             for name, (genotypes, method) in self._methods(size).items():
-                known = self._runs(genotypes) if genotypes else np.zeros(0)
+                known = self.latencies(genotypes) if genotypes else np.zeros(0)
                 predicted, told = method(genotypes, known)
                 found = score(truth, predicted)
                 rows.append(
                     {"samples": size, "method": name, "tau": found.kendall_tau, "MAPE": found.mape, "model": told}
                 )
         twice = [g for g in self.test if len(self._samples.runs[key(g)]) > 1]
-        again = score(self._runs(twice, 0), self._runs(twice, 1))
+        again = score(self.latencies(twice, 0), self.latencies(twice, 1))
         return rows, {
             "tau of a second measurement": again.kendall_tau,
             "difference of a second measurement": again.mape,
@@ -145,8 +162,8 @@ class Study:
         }
 
     def _prior(self, genotypes: list[Genotype]) -> np.ndarray:
-        assert self._table is not None
-        return self._table(np.array(genotypes))
+        assert self.table is not None
+        return self.table(np.array(genotypes))
 
     def _by_macs(self, genotypes: list[Genotype], known: np.ndarray) -> tuple[np.ndarray, str]:
         def macs(chosen: list[Genotype]) -> np.ndarray:
@@ -161,7 +178,7 @@ class Study:
 
     def _ours(self, genotypes: list[Genotype], known: np.ndarray) -> tuple[np.ndarray, str]:
         builder = self.subject.builder
-        features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder), prior=self._table)
+        features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder), prior=self.table)
         fitted = fit_predictor(features(np.array(genotypes)), known, seed=0, layout=features.layout)
         return fitted.predict(features(np.array(self.test))), fitted.name
 

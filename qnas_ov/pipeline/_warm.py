@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +35,38 @@ def prior_of_run(folder: Path, builder: CandidateBuilder, progress: Progress) ->
         RunFolderError: If it is damaged.
     """
     space, units, genotypes, latencies = _read(folder)
-    if space.to_json() == builder.space.to_json():
-        features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder))
-        fitted = fit_predictor(features(genotypes), latencies, seed=0, layout=features.layout)
-        progress.say(f"predictions of latency begin with {len(latencies)} candidates of {folder} ({fitted.name})")
-        return lambda chosen: fitted.predict(features(chosen))
-    theirs, ours = UnitUse(space, units), UnitUse(builder.space, unit_work(builder))
     if _choices(space) != _choices(builder.space):
         raise InputError(
             f"--warm-from '{folder}' must have the same precisions and inference precisions: it has {_choices(space)}, "
             f"this search has {_choices(builder.space)}; choose another run or leave it out"
         )
+    prior, told = prior_of_latencies(space, units, genotypes, latencies, builder)
+    progress.say(f"predictions of latency begin with {len(latencies)} candidates of {told}{folder}")
+    return prior
+
+
+def prior_of_latencies(
+    space: Space, units: Sequence[UnitWork], genotypes: np.ndarray, latencies: np.ndarray, builder: CandidateBuilder
+) -> tuple[Prior, str]:
+    """A predictor fitted on some candidates, as a prior for the space of `builder`.
+
+    Args:
+        space: The space of the candidates; with the precisions and inference precisions of the other one.
+        units: What its units work.
+        genotypes: The candidates, (n, num_knobs).
+        latencies: Theirs in milliseconds, (n,).
+        builder: The space to predict in.
+
+    Returns:
+        The prior, and "another network, in " where the spaces differ, for what is told.
+    """
+    if space.to_json() == builder.space.to_json():
+        features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder))
+        fitted = fit_predictor(features(genotypes), latencies, seed=0, layout=features.layout)
+        return lambda chosen: fitted.predict(features(chosen)), ""
+    theirs, ours = UnitUse(space, units), UnitUse(builder.space, unit_work(builder))
     ridge = RelativeRidge().fit(theirs.shared(genotypes), latencies)
-    progress.say(f"predictions of latency begin with {len(latencies)} candidates of another network, in {folder}")
-    return lambda chosen: ridge.predict(ours.shared(chosen))
+    return lambda chosen: ridge.predict(ours.shared(chosen)), "another network, in "
 
 
 def _choices(space: Space) -> list[list[str]]:
