@@ -17,6 +17,7 @@ import openvino as ov
 import pytest
 from checkpoints import vit_folder as digits_folder
 from data_files import bert_folder, flat_folder, image_folder, reviews, sentence, vit_folder, write_csv, write_lines
+from exports import exported_once
 from manual import PAGES, ROOT, Step, read_spans, read_steps
 from networks import outlier_network, save_samples
 from openvino import opset13 as ops

@@ -49,7 +49,9 @@ def test_sliced_ir_equals_masked_torch(tiny_supernet: Supernet, tiny_builder: Ca
             assert np.abs(infer(model, images) - expected).max() <= 1e-4 * scale
 
 
-def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: Task, session_cache: Path, rng) -> None:
+def test_the_shipped_network_is_cut_exactly(
+    digits_supernet: Supernet, digits: Task, session_cache: Path, num_policies: int, rng
+) -> None:
     """Also plain networks, on trained weights; and INT8 candidates stay close to their own float network."""
     supernet = copy.deepcopy(digits_supernet)
     bank = load_or_build_bank(
@@ -58,7 +60,7 @@ def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: T
     builder = CandidateBuilder(bank, supernet.elastic, inference_precisions=("f32",), scheme=SCHEME)
     control = ElasticControl(supernet)
     images = digits.validation.inputs["pixel_values"][:100]
-    for genotype in builder.space.sample(rng, 20):
+    for genotype in builder.space.sample(rng, num_policies):
         candidate = builder.candidate(genotype)
         with control.subnetwork(candidate.architecture), torch.no_grad():
             expected = supernet.model(pixel_values=torch.from_numpy(images)).logits.numpy()
@@ -72,11 +74,11 @@ def test_the_shipped_network_is_cut_exactly(digits_supernet: Supernet, digits: T
 
 
 def test_a_policy_equals_nncf_with_the_matching_ignored_scope(
-    tiny_bank: Bank, tiny_builder: CandidateBuilder, digits: Task, rng
+    tiny_bank: Bank, tiny_builder: CandidateBuilder, digits: Task, num_policies: int, rng
 ) -> None:
     """Reverting units of the bank gives bit for bit what a fresh nncf.quantize gives."""
     images = digits.validation.inputs["pixel_values"][:8]
-    for _ in range(4):
+    for _ in range(num_policies // 2):  # test_policies.py has more, without an elastic space
         genotype = list(tiny_builder.genotype(
             architecture=tiny_builder.elastic.largest(), precision=INT8, inference_precision="f32"
         ))  # fmt: skip
@@ -178,6 +180,6 @@ def test_the_bank_is_collected_once(
     assert other.digest != tiny_bank.digest
 
 
-def test_no_samples_is_an_error(tiny_supernet: Supernet, tmp_path: Path) -> None:
+def test_no_samples_is_an_error(tiny_bank: Bank, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one sample"):
-        load_or_build_bank(export_supernet(tiny_supernet), [], SCHEME, cache=tmp_path)
+        load_or_build_bank(tiny_bank.source, [], SCHEME, cache=tmp_path)

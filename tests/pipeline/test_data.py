@@ -241,7 +241,7 @@ class _Silence:
 
 
 def test_a_search_on_images_by_class(images: Path, tmp_path: Path) -> None:
-    vit = vit_folder(tmp_path / "vit")
+    vit = vit_folder(tmp_path / "vit", layers=1)
     result = run_search({"model": str(vit), "data": str(images), **QUICK}, out=tmp_path / "run")
     assert result.metric == "accuracy_top1"
     candidate = str(result.front["candidate"][0])
@@ -254,7 +254,7 @@ def test_a_search_on_images_by_class(images: Path, tmp_path: Path) -> None:
 
 
 def test_a_search_on_texts_by_a_metric_that_is_no_mean(tmp_path: Path) -> None:
-    bert = bert_folder(tmp_path / "bert")
+    bert = bert_folder(tmp_path / "bert", layers=1)
     data = write_csv(tmp_path / "reviews.csv", reviews(80))
     settings = {"model": str(bert), "data": str(data), "metric": "matthews", **QUICK}
     result = run_search(settings, out=tmp_path / "run")

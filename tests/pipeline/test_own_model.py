@@ -16,6 +16,7 @@ from qnas_ov.pipeline._loading import SPLIT_SEED
 from qnas_ov.tasks import load_samples
 
 QUICK = {
+    "algorithm": "random",
     "evaluations": 12,
     "population": 6,
     "inner_evaluations": 200,

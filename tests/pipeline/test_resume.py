@@ -12,14 +12,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from networks import outlier_network, save_samples
 
-OPTIONS = ["--evaluations", "12", "--population", "6", "--front-size", "3"]
+SETTINGS = {
+    "precisions": ["int8", "w8", "float"], "evaluations": 10, "population": 4, "inner_evaluations": 200,
+    "front_size": 2, "latency_seconds": 0.05, "final_rounds": 2,
+}  # fmt: skip
 
 
 def start(out: Path, *options: str) -> subprocess.Popen[str]:
-    network = ["--model", str(out.parent / "model.xml"), "--data", str(out.parent / "samples.npz")]
-    command = [sys.executable, "-m", "qnas_ov.cli", "search", *network, *OPTIONS, "--out", str(out), *options]
+    recipe = ["--recipe", str(out.parent / "recipe.yaml")]
+    command = [sys.executable, "-m", "qnas_ov.cli", "search", *recipe, "--out", str(out), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
@@ -43,8 +47,9 @@ def wait_for(process: subprocess.Popen[str], out: Path, stage: str, count: int) 
 
 
 def test_kill_and_resume_then_interrupt_and_resume(tmp_path: Path) -> None:
-    outlier_network(tmp_path / "model.xml")
-    save_samples(tmp_path / "samples.npz")
+    network = outlier_network(tmp_path / "model.xml")
+    data = save_samples(tmp_path / "samples.npz")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"model": str(network), "data": str(data), **SETTINGS}))
     out = tmp_path / "run"
     first = start(out)
     wait_for(first, out, "search", 5)
@@ -69,7 +74,7 @@ def test_kill_and_resume_then_interrupt_and_resume(tmp_path: Path) -> None:
     assert third.returncode == 0, errors
     assert "measurements were taken from the journal" in errors
     assert set(timed) <= set(rows(out, "final-latency"))
-    assert len(rows(out, "search")) == 12
+    assert len(rows(out, "search")) == SETTINGS["evaluations"]
     table = pd.read_csv(out / "evaluations.csv")
     assert not table["key"].duplicated().any()
     assert not table[table["stage"] == "search"]["genotype"].duplicated().any()

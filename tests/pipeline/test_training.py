@@ -24,7 +24,7 @@ from qnas_ov.tasks import TASKS
 
 FEW = {"epochs": 1, "batch_size": 128}
 QUICK = {
-    "evaluations": 8, "population": 4, "inner_evaluations": 100, "front_size": 1, "latency_seconds": 0.02,
+    "algorithm": "random", "evaluations": 8, "population": 4, "front_size": 1, "latency_seconds": 0.02,
     "final_rounds": 1, "inference_precision": "f32",
 }  # fmt: skip
 
