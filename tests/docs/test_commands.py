@@ -89,8 +89,7 @@ def quick(files: Path) -> Iterator[None]:
     """Everything is called as the pages call it, and ends soon."""
     patch = pytest.MonkeyPatch()
     search, sensitivity, package, benchmark = (
-        getattr(qnas_ov.pipeline, name)
-        for name in ("run_search", "run_sensitivity", "run_package", "run_benchmark")
+        getattr(qnas_ov.pipeline, name) for name in ("run_search", "run_sensitivity", "run_package", "run_benchmark")
     )
 
     def small(given: Mapping[str, Any]) -> dict[str, Any]:
