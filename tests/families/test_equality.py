@@ -67,7 +67,7 @@ def cut(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         scheme=scheme,
         norms=NormEstimator(bank.source, case.supernet.elastic, norms, case.samples) if norms else None,
     )
-    count = 20 if request.config.getoption("--full") else 4 if example in FIRST else 2
+    count = 20 if request.config.getoption("--full") else 3 if example in FIRST else 1
     return Cut(case, builder, case.architectures(count))
 
 

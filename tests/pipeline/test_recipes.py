@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmark_processes import forked_benchmark_app
 
 from qnas_ov.families import FAMILIES, MODELS
 from qnas_ov.pipeline import run_search, verify_package
@@ -16,7 +14,7 @@ from qnas_ov.recipe import build_recipe, read_recipe_file
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 DIGITS = [p for p in RECIPES if p.name.startswith("digits-")]
 FEW = {
-    "evaluations": 8, "population": 4, "inner_evaluations": 100, "front_size": 2, "latency_seconds": 0.02,
+    "evaluations": 8, "population": 4, "inner_evaluations": 100, "front_size": 1, "latency_seconds": 0.02,
     "final_rounds": 1,
 }  # fmt: skip
 
@@ -28,16 +26,8 @@ def test_digits_recipes_resolve(path: Path) -> None:
     assert {o.name for o in setup.objectives} == set(read_recipe_file(path)["objectives"])
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch, forked_benchmark_app(patch):
-        yield
-
-
 @pytest.mark.parametrize("path", DIGITS, ids=lambda p: p.name)
-def test_digits_recipes_run(
-    path: Path, quick: None, tiny_model: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_digits_recipes_run(path: Path, tiny_model: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """With few evaluations, and of a smaller network unless --full is given; nobody knows what that one loses."""
     full = request.config.getoption("--full")
     given = {**read_recipe_file(path), **FEW, **({} if full else {"model": tiny_model})}
