@@ -27,7 +27,7 @@ QUICK = {
 
 SMALL = {
     "evaluations": 8, "population": 4, "front_size": 2, "final_rounds": 1, "inference_precision": "f32",
-    "algorithm": "random",
+    "algorithm": "random", "max_size_mb": None,
 }  # fmt: skip
 """What makes it smaller still, where the search itself is not the point."""
 
