@@ -149,8 +149,9 @@ def measure(
 def won(first: Hits, second: Hits, *, random: bool) -> tuple[float, float]:
     """Points of accuracy and their 95% half-width, over the random architectures or over those that both have."""
     keys = [key for key in first if key in second and (key.isdigit() or not random)]
-    differences = 100 * np.mean([first[k].astype(float) - second[k] for k in keys], axis=0)
-    return float(differences.mean()), float(1.96 * differences.std(ddof=1) / len(differences) ** 0.5)
+    differences = np.sum([first[k].astype(int) - second[k] for k in keys], axis=0)
+    count, scale = len(differences), 100 / len(keys)
+    return scale * differences.sum() / count, float(1.96 * scale * differences.std(ddof=1) / count**0.5)
 
 
 class Bench:
