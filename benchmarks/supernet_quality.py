@@ -99,15 +99,20 @@ def run(arguments: argparse.Namespace) -> Outcome:
     num_random, alone = (10, 1) if quick else (50, 4)
     stated = {"teacher epochs": settings.teacher_epochs, "epochs": settings.epochs, "brief epochs": BRIEF["epochs"]}
     stated |= {"batch": settings.batch_size, "learning rate": settings.learning_rate, "alone": alone + 2}
-    rows, figures = kept(arguments.json, stated, families) if arguments.family else ([], {})
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, float] = {}
     progress.begin("training supernets and networks alone", len(families) * (len(VARIANTS) + alone + 2))
     for family in families:
         data, config = NETWORKS[family]
         bench = Bench(family, config, TASKS.get(data)(), settings, num_random=num_random)
-        measured, won = measure(bench, family, progress, alone=alone)
-        rows, figures = rows + measured, figures | won
+        measured = measure(bench, family, progress, alone=alone)
+        rows, figures = rows + measured[0], figures | measured[1]
     progress.end()
+    if arguments.family:
+        others = kept(arguments.json, stated, families)
+        rows, figures = rows + others[0], figures | others[1]
     rows.sort(key=lambda row: list(NETWORKS).index(row["family"]))
+    figures = {name: figures[name] for family in NETWORKS for name in figures if name.startswith(f"{family}:")}
     first = next(iter(CONTRASTS))
     goals = {f"{f}: {first}": at_least(figures[f"{f}: {first}"], 0.0) for f in NETWORKS if f"{f}: {first}" in figures}
     return Outcome(figures, goals, {TABLE: rows, "settings": [stated]})
