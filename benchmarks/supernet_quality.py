@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
         teacher_epochs=4 if quick else 20, epochs=5 if quick else 40, learning_rate=3e-3, batch_size=64, num_random=1
     )
     families = arguments.family or list(NETWORKS)
-    num_random, alone = (10, 1) if quick else (50, 4)
+    num_random, alone = (10, 1) if quick else (50, 2)
     stated = {"teacher epochs": settings.teacher_epochs, "epochs": settings.epochs, "brief epochs": BRIEF["epochs"]}
     stated |= {"batch": settings.batch_size, "learning rate": settings.learning_rate, "alone": alone + 2}
     rows: list[dict[str, Any]] = []
@@ -156,7 +156,7 @@ def won(first: Hits, second: Hits, *, random: bool) -> tuple[float, float]:
     keys = [key for key in first if key in second and (key.isdigit() or not random)]
     differences = np.sum([first[k].astype(int) - second[k] for k in keys], axis=0)
     count, scale = len(differences), 100 / len(keys)
-    return scale * differences.sum() / count, float(1.96 * scale * differences.std(ddof=1) / count**0.5)
+    return float(scale * differences.sum() / count), float(1.96 * scale * differences.std(ddof=1) / count**0.5)
 
 
 class Bench:
