@@ -96,18 +96,23 @@ def run(arguments: argparse.Namespace) -> Outcome:
         teacher_epochs=4 if quick else 20, epochs=5 if quick else 40, learning_rate=3e-3, batch_size=64, num_random=1
     )
     families = arguments.family or list(NETWORKS)
-    num_random, alone = (10, 1) if quick else (50, 4)
+    num_random, alone = (10, 1) if quick else (50, 2)
     stated = {"teacher epochs": settings.teacher_epochs, "epochs": settings.epochs, "brief epochs": BRIEF["epochs"]}
     stated |= {"batch": settings.batch_size, "learning rate": settings.learning_rate, "alone": alone + 2}
-    rows, figures = kept(arguments.json, stated, families) if arguments.family else ([], {})
+    rows: list[dict[str, Any]] = []
+    figures: dict[str, float] = {}
     progress.begin("training supernets and networks alone", len(families) * (len(VARIANTS) + alone + 2))
     for family in families:
         data, config = NETWORKS[family]
         bench = Bench(family, config, TASKS.get(data)(), settings, num_random=num_random)
-        measured, won = measure(bench, family, progress, alone=alone)
-        rows, figures = rows + measured, figures | won
+        measured = measure(bench, family, progress, alone=alone)
+        rows, figures = rows + measured[0], figures | measured[1]
     progress.end()
+    if arguments.family:
+        others = kept(arguments.json, stated, families)
+        rows, figures = rows + others[0], figures | others[1]
     rows.sort(key=lambda row: list(NETWORKS).index(row["family"]))
+    figures = {name: figures[name] for family in NETWORKS for name in figures if name.startswith(f"{family}:")}
     first = next(iter(CONTRASTS))
     goals = {f"{f}: {first}": at_least(figures[f"{f}: {first}"], 0.0) for f in NETWORKS if f"{f}: {first}" in figures}
     return Outcome(figures, goals, {TABLE: rows, "settings": [stated]})
@@ -149,8 +154,9 @@ def measure(
 def won(first: Hits, second: Hits, *, random: bool) -> tuple[float, float]:
     """Points of accuracy and their 95% half-width, over the random architectures or over those that both have."""
     keys = [key for key in first if key in second and (key.isdigit() or not random)]
-    differences = 100 * np.mean([first[k].astype(float) - second[k] for k in keys], axis=0)
-    return float(differences.mean()), float(1.96 * differences.std(ddof=1) / len(differences) ** 0.5)
+    differences = np.sum([first[k].astype(int) - second[k] for k in keys], axis=0)
+    count, scale = len(differences), 100 / len(keys)
+    return float(scale * differences.sum() / count), float(1.96 * scale * differences.std(ddof=1) / count**0.5)
 
 
 class Bench:

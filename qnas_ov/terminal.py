@@ -296,7 +296,7 @@ def print_training(result: TrainResult) -> None:
     if result.registered is not None:
         console.print(f"to use them, copy model.safetensors over the one in {result.registered}", soft_wrap=True)
     else:
-        console.print(f"to search them: qnas-ov search --model {result.folder}", soft_wrap=True)
+        console.print(f"to search them: {result.command}", soft_wrap=True)
 
 
 def print_examination(report: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class TrainResult:
         largest: Of the largest network.
         smallest: Of the smallest.
         random_mean: Mean of 20 random subnetworks.
+        command: Searches it on the same data.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class TrainResult:
     largest: float
     smallest: float
     random_mean: float
+    command: str
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON."""
@@ -144,7 +147,7 @@ def run_training(
     request = folder.request(asked, resume=resume)
     if folder.result is not None:
         progress.say(f"the training in {out} is finished: nothing was trained")
-        return _result(out, folder.result)
+        return _result(out, folder.result, request["given"])
     options = _options(request["options"])
     start = _start(request["given"], request["settings"], options, progress)
     runtime = _runtime(start, options, out, progress)
@@ -171,7 +174,7 @@ def run_training(
     registered = start.source.folder if start.source.shipped else None
     result = {**scores, "score": judge.name, "registered": None if registered is None else str(registered)}
     folder.finish(result)
-    return _result(out, result)
+    return _result(out, result, request["given"])
 
 
 def _runtime(start: _Start, options: TrainOptions, out: Path, progress: Progress) -> Runtime:
@@ -198,7 +201,7 @@ def _options(stored: Mapping[str, Any]) -> TrainOptions:
     return TrainOptions(**{**stored, "init": None if init is None else Path(init)})
 
 
-def _result(out: Path, stored: Mapping[str, Any]) -> TrainResult:
+def _result(out: Path, stored: Mapping[str, Any], given: Mapping[str, Any]) -> TrainResult:
     registered = stored["registered"]
     return TrainResult(
         out,
@@ -207,7 +210,19 @@ def _result(out: Path, stored: Mapping[str, Any]) -> TrainResult:
         stored["largest"],
         stored["smallest"],
         stored["random_mean"],
+        _search_command(out, given),
     )
+
+
+def _search_command(out: Path, given: Mapping[str, Any]) -> str:
+    words = ["qnas-ov", "search", "--model", str(out)]
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif name not in ("model", "revision") and value not in (None, False):
+            words += [w for v in (value if isinstance(value, tuple | list) else [value]) for w in (option, str(v))]
+    return shlex.join(words)
 
 
 def _start(given: Mapping[str, Any], changes: Mapping[str, Any], options: TrainOptions, progress: Progress) -> _Start:

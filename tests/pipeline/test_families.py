@@ -27,7 +27,7 @@ FROM_SCRATCH = TrainOptions(from_scratch=True)
 NETWORKS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "vit": ("vit", "vit", {}, {}),
     "bert": ("bert", "bert", TEXTS, {"sequence_length": 32}),
-    "resnet": ("resnet", "bottleneck", {}, {"image_size": 8}),
+    "resnet": ("resnet", "basic", {"depths": [1, 2]}, {"image_size": 8}),
     "beit3": ("beit3", "images", {}, {}),
     "image-text": ("beit3", "images-text", {}, {}),
 }
@@ -61,7 +61,7 @@ def write_questions(path: Path) -> Path:
 def test_a_family_is_trained_searched_and_packaged(
     network: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if network != "beit3" and not request.config.getoption("--full"):
+    if network != "resnet" and not request.config.getoption("--full"):
         pytest.skip("one of them takes the same way as another: --full takes them all")
     folder = write_config(network, tmp_path / network)
     data = {"dataset": "docstrings" if network == "bert" else "digits"}

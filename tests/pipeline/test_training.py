@@ -17,16 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from qnas_ov.core.errors import InputError, RunFolderError
-from qnas_ov.families import FAMILIES
-from qnas_ov.pipeline import TrainOptions, run_search, run_training
-from qnas_ov.pipeline._training import FROM_SCRATCH
+from qnas_ov.pipeline import TrainOptions, run_training
+from qnas_ov.pipeline._training import FROM_SCRATCH, _search_command
 from qnas_ov.tasks import TASKS
 
 FEW = {"epochs": 1, "batch_size": 128}
-QUICK = {
-    "algorithm": "random", "evaluations": 8, "population": 4, "front_size": 1, "latency_seconds": 0.02,
-    "final_rounds": 1, "inference_precision": "f32",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -55,26 +50,17 @@ def test_a_users_images_train_a_supernet(tmp_path: Path) -> None:
     result = run_training(given, out=tmp_path / "trained", settings={**FEW, "num_random": 1})
     record = json.loads((result.folder / "training.json").read_text())
     assert record["result"]["score"] == "accuracy"
+    assert result.command == f"qnas-ov search --model {result.folder} --data {data}"
     assert not (result.folder / "checkpoint.safetensors").exists()
     assert not (result.folder / "teacher.safetensors").exists()
     assert (result.folder / "preprocessor_config.json").is_file()
     assert json.loads((result.folder / "config.json").read_text())["qnas_ov"]["ordered"]
 
 
-def test_resnet_is_trained_searched_and_packaged(tmp_path: Path) -> None:
-    folder = tmp_path / "resnet"
-    folder.mkdir()
-    config = FAMILIES.get("resnet").examples["basic"]
-    entry = {**config["qnas_ov"], "image_size": 8}
-    (folder / "config.json").write_text(json.dumps({**config, "qnas_ov": entry, "depths": [1, 2]}))
-    given = {"model": str(folder), "dataset": "digits"}
-    options = TrainOptions(from_scratch=True)
-    result = run_training(given, out=tmp_path / "t", settings={**FEW, "cycles": 1, "epochs": 4}, options=options)
-    assert result.largest > 0.5
-    found = run_search({**QUICK, "model": str(result.folder), "dataset": "digits"}, out=tmp_path / "run")
-    assert (found.folder / "deploy" / found.front["candidate"][0] / "openvino_model.xml").is_file()
-    journal = found.front["accuracy_top1"].iloc[0]
-    assert journal > 0.2  # normalisations that are not estimated leave chance
+def test_what_was_said_of_the_data_is_said_again() -> None:
+    given = {"model": "m", "data": "my texts.csv", "text_column": ("a", "b"), "truncate": True, "label_column": None}
+    words = "--data 'my texts.csv' --text-column a --text-column b --truncate"
+    assert _search_command(Path("out"), given) == f"qnas-ov search --model out {words}"
 
 
 def test_a_killed_training_is_resumed_to_the_same_weights(vit: Path, tmp_path: Path) -> None:
