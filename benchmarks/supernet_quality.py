@@ -53,9 +53,10 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
         "qnas_ov": _CHOICES,
     }),
     "bert": ("docstrings", {
-        "model_type": "bert", "architectures": ["BertForSequenceClassification"], **_ENCODER, "num_hidden_layers": 3,
-        "vocab_size": 2048, "max_position_embeddings": 64, "num_labels": 8,
-        "qnas_ov": {**_CHOICES, "depth": [1, 2, 3], "sequence_length": 32},
+        "model_type": "bert", "architectures": ["BertForSequenceClassification"], "hidden_size": 48,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 192, "vocab_size": 2048,
+        "max_position_embeddings": 64, "num_labels": 8,
+        "qnas_ov": {"depth": [1, 2, 3], "heads": [2, 3, 4], "ffn": [72, 120, 192], "sequence_length": 32},
     }),
 }  # fmt: skip
 BRIEF: dict[str, Any] = {"epochs": 4, "learning_rate": 1e-3}
