@@ -59,13 +59,13 @@ def serve() -> None:
     import openvino.tools.benchmark.main  # noqa: F401 - what every process needs
 
     for line in sys.stdin:
+        print("began", flush=True)  # before the fork, whose questions come after it
         child = os.fork()
         if child == 0:
             code = run(json.loads(line))
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-        print("began", flush=True)
         print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
