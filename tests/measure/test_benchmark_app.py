@@ -114,6 +114,14 @@ def test_a_time_out_tells_the_last_lines(model: Path, tmp_path: Path, monkeypatc
         run_benchmark_app(model, SETTINGS, iterations=5, timeout_s=1.0)
 
 
+def has_opened_the_device(process: psutil.Process) -> bool:
+    """Only the process that measures loads the plugin, not the server that it was forked from."""
+    try:
+        return any("intel_cpu_plugin" in region.path for region in process.memory_maps())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # a helper of some library, already gone
+        return False
+
+
 def test_a_killed_parent_takes_benchmark_app_with_it(model: Path) -> None:
     program = (
         "from pathlib import Path; from qnas_ov.measure import RunSettings, run_benchmark_app; "
@@ -124,11 +132,11 @@ def test_a_killed_parent_takes_benchmark_app_with_it(model: Path) -> None:
     try:
         found: list[psutil.Process] = []
         for _ in range(300):
-            found = psutil.Process(parent.pid).children(recursive=True)
-            if len(found) > 1:  # the server and the process that measures
+            found = psutil.Process(parent.pid).children(recursive=True)  # the server, the process that measures, theirs
+            if any(has_opened_the_device(process) for process in found):
                 break
             time.sleep(0.1)
-        assert len(found) == 2
+        assert any(has_opened_the_device(process) for process in found)
     finally:
         parent.kill()
         parent.wait()
