@@ -53,12 +53,26 @@ def run(task: dict[str, Any]) -> int:
     return 0
 
 
+def read_line() -> bytes:
+    """The next line of standard input, empty at its end; not by `sys.stdin`, which is locked while it waits.
+
+    OpenVINO's telemetry forks from a thread, and its process would wait for that lock for ever.
+    """
+    line = b""
+    while not line.endswith(b"\n"):
+        part = os.read(0, 1 << 16)
+        if not part:
+            return b""
+        line += part
+    return line
+
+
 def serve() -> None:
     """Forks and waits, line by line."""
     die_with_parent()
     import openvino.tools.benchmark.main  # noqa: F401 - what every process needs
 
-    for line in sys.stdin:
+    while line := read_line():
         print("began", flush=True)  # before the fork, whose questions come after it
         child = os.fork()
         if child == 0:

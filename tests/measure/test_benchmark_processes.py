@@ -55,6 +55,14 @@ def test_a_process_may_ask_in_between(processes: BenchmarkProcesses, tmp_path: P
     assert output.read_text() == "['0 times\\n', '1 times\\n', '2 times\\n']\n"
 
 
+def test_nothing_is_left_behind(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    """Not even the process that OpenVINO's telemetry forks from the server."""
+    server = psutil.Process(int(run(processes, tmp_path, "import os; print(os.getppid())").split()[0]))
+    left = server.children(recursive=True)
+    for child in left:
+        wait_until_gone(child.pid)
+
+
 def test_processes_do_not_see_each_other(processes: BenchmarkProcesses, tmp_path: Path) -> None:
     source = "import os, sys; print(hasattr(sys, 'left')); sys.left = True"
     assert [run(processes, tmp_path, source) for _ in range(2)] == ["False\n0", "False\n0"]
