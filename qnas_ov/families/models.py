@@ -108,11 +108,11 @@ _ENTRIES = (
         parameters=1_596_426,
         source="shipped with qnas-ov, trained by `qnas-ov train --model digits-vit`",
         defaults={
-            "evaluations": 72,
+            "evaluations": 66,
             "population": 30,
             "inner_evaluations": 12_000,
             "latency_seconds": 0.2,
-            "front_size": 14,
+            "front_size": 12,
             "objectives": ["accuracy", "error", "latency"],
         },
         training={
