@@ -29,13 +29,12 @@ from qnas_ov.families.base import (
     Supernet,
     find_family,
 )
-from qnas_ov.families.models import MODELS, PICKLES, DefaultData, ModelEntry, Weights
+from qnas_ov.families.models import MODELS, DefaultData, ModelEntry, Weights
 
 __all__ = [
     "CONFIG_KEY",
     "FAMILIES",
     "MODELS",
-    "PICKLES",
     "WEIGHTS_NAME",
     "Architecture",
     "BatchNorm",

@@ -1,8 +1,9 @@
 """BEiT-3 in torch: a transformer whose image tokens (A) and text tokens (B) have experts of their own.
 
 W. Wang et al., arXiv 2208.10442; attention is shared in the sense that all tokens attend to all. Modules bear the names
-of torchscale and of Microsoft's fine-tuned checkpoints, so that their tensors load as they are. Only what inference
-needs is here: no dropout, no stochastic depth, no caching.
+of torchscale and of Microsoft's fine-tuned checkpoints, so that their tensors load as they are; like these (`beit3/
+modeling_finetune.py` in github.com/microsoft/unilm) the classifiers have no normalisation after the last block. Only
+what inference needs is here: no dropout, no stochastic depth, no caching.
 """
 
 from __future__ import annotations
@@ -148,7 +149,6 @@ class _Encoder(nn.Module):
         if size.tokens:
             self.embed_positions["B"] = nn.Embedding(size.positions, size.hidden)
         self.layers = nn.ModuleList(_Block(size) for _ in range(size.depth))
-        self.layer_norm = _Multiway(lambda: nn.LayerNorm(size.hidden, eps=size.eps), size.parts)
 
     def _tables(self) -> list[nn.Embedding]:
         return [table for table in self.embed_positions.values() if isinstance(table, nn.Embedding)]
@@ -161,7 +161,7 @@ class _Encoder(nn.Module):
         hidden = hidden + torch.cat(places)
         for layer in self.layers:
             hidden = layer(hidden, mask)
-        return self.layer_norm(hidden)
+        return hidden
 
 
 class _BEiT3(nn.Module):
@@ -200,10 +200,10 @@ class ImageClassifier(nn.Module):
 
 
 class _Pooler(nn.Module):
-    def __init__(self, width: int, pooled: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.dense = nn.Linear(width, pooled)
+        self.dense = nn.Linear(width, width)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         return torch.tanh(self.dense(self.norm(hidden[:, 0])))
@@ -216,8 +216,10 @@ class ImageTextClassifier(nn.Module):
         super().__init__()
         self.beit3 = _BEiT3(size)
         wide = 2 * size.hidden
-        self.pooler = _Pooler(size.hidden, wide)
-        self.head = nn.Sequential(nn.Linear(wide, wide), nn.LayerNorm(wide), nn.GELU(), nn.Linear(wide, size.classes))
+        self.pooler = _Pooler(size.hidden)
+        self.head = nn.Sequential(
+            nn.Linear(size.hidden, wide), nn.LayerNorm(wide), nn.GELU(), nn.Linear(wide, size.classes)
+        )
 
     def forward(
         self, pixel_values: torch.Tensor, input_ids: torch.Tensor, attention_mask: torch.Tensor

@@ -2,9 +2,9 @@
 
 It classifies images, or images together with a text (answers to questions). The default choices of depth and neurons
 are those of SimQ-NAS for BEiT-3 (arXiv 2312.13301), depth {11, 12} and {2048, 2560, 3072} neurons, in proportion for
-other sizes; it keeps all heads, here two may go. transformers has no BEiT-3: a checkpoint is a folder with a
-`config.json` as `examples` show one and, as `model.safetensors`, the tensors of Microsoft's fine-tuned checkpoints
-under the names that they have there.
+other sizes; it keeps all heads, here two may go. transformers has no BEiT-3: a checkpoint is a folder of timm's for one
+of its BEiT-3 classifiers; or a folder with a `config.json` as `examples` show one and, as `model.safetensors`, the
+tensors of Microsoft's fine-tuned checkpoints under the names that they have there.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from qnas_ov.families._checkpoint import (
 from qnas_ov.families._choices import is_ordered, subnetwork_entry
 from qnas_ov.families._encoder import TINY_CHOICES, EncoderSize, encoder_choices
 from qnas_ov.families._multiway import ImageClassifier, ImageTextClassifier, MultiwaySize
+from qnas_ov.families._multiway_timm import is_timm_beit3, read_timm_config, rename_timm_tensors
 from qnas_ov.families.base import (
     CONFIG_KEY,
     FAMILIES,
@@ -89,7 +90,7 @@ class BEiT3Family:
 
     def accepts(self, config: Mapping[str, Any]) -> bool:
         """Whether it is a BEiT-3 that scores classes."""
-        return is_of(config, _CLASSES)
+        return is_of(config, _CLASSES) or is_timm_beit3(config)
 
     def build(self, config: dict[str, Any], *, seed: int) -> Supernet:
         """Builds a supernet with random weights.
@@ -99,23 +100,29 @@ class BEiT3Family:
                 (neurons of each expert), both per layer, and `sequence_length`, the tokens of an input.
             seed: Seed of the weights.
         """
-        config, size = _parse(config)
+        stated, processor = _translate(config)
+        config, size = _parse(stated)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _NETWORKS[_class_name(config)](size)
-        return _supernet(model, config, size)
+        supernet = _supernet(model, config, size)
+        supernet.preprocessor = processor
+        return supernet
 
     def load(self, folder: Path) -> Supernet:
-        """Loads a folder with `config.json` and `model.safetensors`.
+        """Loads a folder with `config.json` and `model.safetensors`, in this project's form or in timm's.
 
         Raises:
             InputError: If it holds a network of another family, or tensors are missing or left over (they are named).
         """
-        stated = read_config(folder)
+        given = read_config(folder)
+        stated, processor = _translate(given)
         check_type(folder, stated, family=self.name, types=tuple(_CLASSES))
         config, size = _parse(stated)
         model = _NETWORKS[_class_name(config)](size)
         tensors, wanted = read_tensors(folder), model.state_dict()
+        if is_timm_beit3(given):
+            tensors = rename_timm_tensors(tensors)
         found = Differences(
             missing=tuple(sorted(set(wanted) - set(tensors))),
             unexpected=tuple(sorted(n for n in set(tensors) - set(wanted) if not _is_unused(n, size))),
@@ -125,7 +132,7 @@ class BEiT3Family:
         refuse_differences(folder, found)
         model.load_state_dict({name: tensors[name].float() for name in wanted})
         supernet = _supernet(model, config, size)
-        supernet.preprocessor = read_json(folder / "preprocessor_config.json")
+        supernet.preprocessor = read_json(folder / "preprocessor_config.json") or processor
         return supernet
 
     def subnetwork_config(
@@ -139,6 +146,11 @@ class BEiT3Family:
             "transformers has no BEiT-3: the IR is exact, load it with OpenVINO; the architecture stands under "
             "'qnas_ov' in config.json"
         )
+
+
+def _translate(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The configuration in this project's form, and the preprocessing that timm's form states."""
+    return read_timm_config(config) if is_timm_beit3(config) else (dict(config), None)
 
 
 def _class_name(config: Mapping[str, Any]) -> str:

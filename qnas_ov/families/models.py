@@ -174,10 +174,20 @@ _ENTRIES = (
         parameters=25_557_032,
         source="ResNet-50 v1.5 of Microsoft, ImageNet-1k at 224 pixels",
     ),
+    ModelEntry(
+        name="beit3-base",
+        family="beit3",
+        task="image classification",
+        weights=Weights(
+            license="MIT",  # of github.com/microsoft/unilm, where the weights were published
+            size_bytes=346_700_000,
+            hub_id="timm/beit3_base_patch16_224.in22k_ft_in1k",
+        ),
+        data=IMAGENETTE,
+        parameters=86_659_816,
+        source="BEiT-3 base of Microsoft, its image tower as timm stores it, ImageNet-22k, then ImageNet-1k at 224 pixels",
+    ),
 )
-
-PICKLES: Mapping[str, str] = {"beit3-base": "https://github.com/microsoft/unilm/tree/master/beit3"}
-"""Models that are known and cannot be fetched, since their weights are published as pickles alone: name to source."""
 
 for _entry in _ENTRIES:
     MODELS.add(_entry.name, _entry)

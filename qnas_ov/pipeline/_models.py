@@ -8,7 +8,7 @@ from typing import Any
 
 from qnas_ov.core.errors import InputError, UnknownNameError
 from qnas_ov.core.hub import is_cached, is_hub_id
-from qnas_ov.families import FAMILIES, MODELS, PICKLES, WEIGHTS_NAME, ModelEntry, Weights
+from qnas_ov.families import FAMILIES, MODELS, WEIGHTS_NAME, ModelEntry, Weights
 from qnas_ov.pipeline._checkpoint import CheckpointSource, Repository
 from qnas_ov.pipeline._file import FileSource
 from qnas_ov.pipeline._module import MODULE_PREFIX
@@ -43,11 +43,6 @@ def find_source(recipe: Recipe) -> Source:
         return _checkpoint(recipe, path.name, path) if path.is_dir() else FileSource(path)
     if model not in MODELS and is_hub_id(model):
         return _checkpoint(recipe, model.split("/")[1], Repository(model, recipe.revision))
-    if model in PICKLES:
-        raise InputError(
-            f"the weights of '{model}' cannot be fetched: they are published as pickles, which can run code and are "
-            f"never read; convert those of {PICKLES[model]} as docs/families.md says, and give that folder"
-        )
     try:
         entry = MODELS.get(model)
     except UnknownNameError as error:

@@ -315,7 +315,7 @@ def _save(start: _Start, out: Path) -> None:
     }
     trained = {**supernet.config.get(CONFIG_KEY, {}), "ordered": True}
     write_json(out / "config.json", {**supernet.config, CONFIG_KEY: trained})
-    preprocessor = read_json(source.folder / "preprocessor_config.json")
+    preprocessor = read_json(source.folder / "preprocessor_config.json") or supernet.preprocessor
     if preprocessor is not None:
         write_json(out / "preprocessor_config.json", preprocessor)
     for name, content in read_companions(source.folder).items():

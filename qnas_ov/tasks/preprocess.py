@@ -13,6 +13,7 @@ from PIL import Image
 
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.optional import import_optional
+from qnas_ov.core.timm import timm_architecture, timm_processor
 
 _FILES = ("preprocessor_config.json", "processor_config.json")
 _PLAIN = {"Beit", "Bit", "CLIP", "DeiT", "MobileNetV1", "MobileNetV2", "Pvt", "Siglip", "ViT"}
@@ -120,8 +121,15 @@ def image_preprocessing(folder: Path) -> ImagePreprocessing:
 
 
 def has_image_processor(folder: Path) -> bool:
-    """Whether a folder holds the file of an image processor."""
-    return any((folder / name).is_file() for name in _FILES)
+    """Whether a folder holds the file of an image processor, or timm's description of one."""
+    return any((folder / name).is_file() for name in _FILES) or _timm_config(folder) is not None
+
+
+def _timm_config(folder: Path) -> dict[str, Any] | None:
+    """The config.json of a checkpoint of timm, None of others."""
+    path = folder / "config.json"
+    config = _read_json(path) if path.is_file() else {}
+    return config if timm_architecture(config) is not None else None
 
 
 def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
@@ -130,6 +138,15 @@ def _read_config(folder: Path) -> tuple[Path, dict[str, Any]]:
         if path.is_file():
             content = _read_json(path)
             return path, content.get("image_processor", content) if name == _FILES[1] else content
+    config = _timm_config(folder)
+    if config is not None:
+        try:
+            return folder / "config.json", timm_processor(config)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the preprocessing in '{folder / 'config.json'}', under 'pretrained_cfg', cannot be used "
+                f"({type(error).__name__}: {error}); preprocess the images yourself and give them as an .npz"
+            ) from error
     raise InputError(
         f"images need the preprocessing of their network, and '{folder}' has no {_FILES[0]}: put that file of the "
         "checkpoint there, or preprocess the images yourself and give them as an .npz"

@@ -383,11 +383,6 @@ def test_the_shipped_numbers_are_true() -> None:
         )
 
 
-def test_a_model_that_is_published_as_a_pickle_says_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"'beit3-base' cannot be fetched: .* as docs/families.md says, and give"):
-        resolve({"model": "beit3-base"})
-
-
 def test_training_a_checkpoint_makes_it_a_supernet(vit: Path, tmp_path: Path) -> None:
     out = tmp_path / "trained"
     given = {"model": str(vit), "dataset": "digits"}
