@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from qnas_ov import __version__
-from qnas_ov.commands import LATENCY_DB, benchmark, options, percent
+from qnas_ov.commands import DATA, LATENCY_DB, MODEL, NETWORK, SETTINGS, benchmark, options
 from qnas_ov.core.errors import QnasError
 from qnas_ov.terminal import (
     INTERRUPTION,
@@ -40,77 +40,10 @@ def cli() -> None:
 
 
 _PATH = click.Path(path_type=Path)
-_MODEL = options(
-    click.option(
-        "--model",
-        help="A model of `qnas-ov models`, an .xml, an .onnx, a Hugging Face folder, or an id of the hub: owner/name.",
-    ),
-    click.option("--revision", help="Branch, tag or commit of a model on the hub.  [default: the main branch]"),
-)
-_DATA = options(
-    click.option("--dataset", help="Registered data set, or id of one on the hub; the model's own if left out."),
-    click.option("--data", help="Your data: a folder of images by class, a .csv or .jsonl of texts, an .npz, ..."),
-    click.option("--text-column", multiple=True, help="Column of the texts; twice for pairs.  [default: guessed]"),
-    click.option("--label-column", help="Column of the labels.  [default: guessed]"),
-    click.option("--max-samples", type=int, help="Most samples of validation and of test.  [default: 500]"),
-    click.option("--truncate", is_flag=True, default=None, help="Cut texts that are longer than the network takes."),
-)
-_NETWORK = options(
-    _MODEL,
-    click.option(
-        "--policy-only", is_flag=True, default=None,
-        help="Keep the architecture as it is, although its family is known.",
-    ),
-    click.option(
-        "--trust-remote-code", is_flag=True, default=None,
-        help="Run the Python code that comes with a checkpoint. Only for code that you have read.",
-    ),
-    click.option("--device", help="OpenVINO device to measure on.  [default: CPU]"),
-    _DATA,
-    click.option(
-        "--metric",
-        help="accuracy, top5, f1, f1-macro, matthews, spearman, agreement, cosine, fidelity, or your own as "
-        "package.module:function.  [default: what suits the data]",
-    ),
-    click.option("--shape", help="Shapes of inputs with dynamic axes: ids[1,128],mask[1,128], or [1,128] for all."),
-    click.option(
-        "--merge-units", type=click.Choice(["none", "block"]),
-        help="block: all precision units of a block share one precision.  [default: none]",
-    ),
-    click.option("--max-drop", type=float, help="Largest loss of accuracy against f32: 0.01 is one point."),
-    click.option("--max-error", type=float, help="Largest output error, the distance to the float network's outputs."),
-)  # fmt: skip
-
-_SETTINGS = options(
-    _NETWORK,
-    click.option(
-        "--objective", "objectives", multiple=True,
-        help="accuracy, error, latency, throughput, memory_bytes, size, macs or params; give it once for each.  "
-        "[default: accuracy latency size; without labels error latency size]",
-    ),
-    click.option(
-        "--precision", "precisions", multiple=True,
-        help="int8, w8 (INT8 weights only) or float: what units may run in; give it once for each.  "
-        "[default: int8 float]",
-    ),
-    click.option("--evaluations", type=int, help="Candidates to measure.  [default: 250, or the model's own]"),
-    click.option("--algorithm", help="linas, nsga2 or random.  [default: linas]"),
-    click.option("--population", type=int, help="Size of the first, random batch.  [default: 50, or less]"),
-    click.option("--max-latency-ms", type=float, help="Largest latency."),
-    click.option("--max-size-mb", type=float, help="Largest .bin in 10^6 bytes."),
-    click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto]"),
-    click.option("--front-size", type=int, help="Candidates of the front to verify and package.  [default: 16]"),
-    click.option(
-        "--latency-precision", type=percent,
-        help="Adds processes in the final rounds until latencies are known to this, for instance 2%.",
-    ),
-    click.option("--warm-from", metavar="RUN", help="Run folder whose latencies predictions of latency begin with."),
-    click.option("--seed", type=int, help="Seed of everything random but the splits.  [default: 0]"),
-)  # fmt: skip
 
 
 @cli.command()
-@_SETTINGS
+@SETTINGS
 @click.option("--recipe", type=_PATH, help="YAML file with settings; options override it.")
 @click.option("--out", type=_PATH, help="Run folder.  [default: runs/MODEL-TIME]")
 @click.option("--resume", is_flag=True, help="Continue the run in --out; nothing is measured twice.")
@@ -161,7 +94,7 @@ def search(
 
 
 @cli.command(short_help="Show what INT8 costs each layer.")
-@_NETWORK
+@NETWORK
 @click.option("--inference-precision", help="auto, f32 or bf16.  [default: auto, what the device runs by default]")
 @click.option("--samples", type=click.IntRange(min=2), help="Validation samples per unit; all if left out.")
 @click.option("--latency/--no-latency", default=True, help="Whether to measure what INT8 saves.  [default: latency]")
@@ -305,8 +238,8 @@ _TRAINING = options(
 
 
 @cli.command(short_help="Train a model as a supernet.")
-@_MODEL
-@_DATA
+@MODEL
+@DATA
 @_TRAINING
 def train(
     out: Path, resume: bool, init: Path | None, from_scratch: bool, train_device: str, bf16: bool | None,

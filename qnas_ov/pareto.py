@@ -72,6 +72,43 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     return float(moocore.hypervolume(inside, ref=reference)) if len(inside) else 0.0
 
 
+def hypervolume_of(points: np.ndarray, reference: np.ndarray) -> float:
+    """As `hypervolume`; with one objective it is the distance of the best to the reference."""
+    if points.shape[1] == 1:
+        return float(max(reference[0] - points.min(), 0.0))
+    return hypervolume(points, reference)
+
+
+def hypervolume_gains(points: np.ndarray, front: np.ndarray, *, margin: float = 0.1) -> np.ndarray:
+    """What each point, alone, would add to the volume that a front dominates, in units of the front's ranges.
+
+    The reference is the worst of the front in each objective and `margin` of its range beyond; with one objective it is
+    the improvement over the best.
+
+    Args:
+        points: Values to minimise, (n, m).
+        front: Non-dominated values, (k, m); without any, all points gain 1.
+        margin: Where the reference is.
+
+    Returns:
+        Float array (n,).
+    """
+    if not len(front):
+        return np.ones(len(points))
+    low, high = front.min(axis=0), front.max(axis=0)
+    scale = np.where(high > low, high - low, np.maximum(np.abs(low), 1e-12))
+    scaled, members = (points - low) / scale, (front - low) / scale
+    if points.shape[1] == 1:
+        return np.asarray(np.maximum(-scaled[:, 0], 0.0))
+    reference = members.max(axis=0) + margin
+    base = hypervolume(members, reference)
+    gains = np.zeros(len(points))
+    beaten = (members[None] <= scaled[:, None]).all(axis=2).any(axis=1) | (scaled >= reference).any(axis=1)
+    for i in np.flatnonzero(~beaten):
+        gains[i] = max(hypervolume(np.concatenate([members, scaled[i : i + 1]]), reference) - base, 0.0)
+    return gains
+
+
 def spread_subset(points: np.ndarray, count: int) -> list[int]:
     """Chooses `count` rows that cover a front: the best in each objective, then greedily those that add most volume.
 

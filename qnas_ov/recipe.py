@@ -13,7 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from qnas_ov.core.errors import InputError, unknown_name
 
 _SHAPE = re.compile(r"([^\[\],]*)\[(-?\d+(?:,-?\d+)*)\]")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)")
 _SHAPES = re.compile(rf"{_SHAPE.pattern}(?:,{_SHAPE.pattern})*")
+
+
+_FLOATS = (
+    "max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds", "latency_precision", "time_limit",
+)  # fmt: skip
 
 
 class Recipe(BaseModel):
@@ -39,8 +45,11 @@ class Recipe(BaseModel):
         merge_units: "block" gives all units of a logical block one precision, "none" searches each.
         evaluations: Candidates to measure in the search.
         algorithm: Search algorithm.
-        population: Candidates in the first, random batch; each later batch has half as many.
+        population: Candidates of a round of `linas`, and of a generation of the evolutionary algorithms.
         inner_evaluations: Predictor evaluations per round of LINAS.
+        time_limit: Seconds that candidates may be measured for, or None.
+        stall: The search ends where this many candidates made the hypervolume grow by less than a thousandth; None
+            never.
         max_drop: Largest loss of accuracy against the unsearched network in f32 (0.01 is one point), or None.
         max_error: Largest `output_error` (distance to the outputs of the float network), or None.
         max_latency_ms: Largest latency in milliseconds, or None.
@@ -75,9 +84,11 @@ class Recipe(BaseModel):
     precisions: tuple[Literal["int8", "w8", "float"], ...] = ("int8", "float")
     merge_units: Literal["none", "block"] = "none"
     evaluations: int = Field(250, ge=8)
-    algorithm: Literal["linas", "nsga2", "random"] = "linas"
+    algorithm: Literal["qnas", "linas", "random", "nsga2", "unsga3", "age", "moead", "ctaea", "ga", "cmaes"] = "qnas"
     population: int = Field(50, ge=4)
     inner_evaluations: int = Field(20_000, ge=100)
+    time_limit: float | None = Field(None, gt=0)
+    stall: int | None = Field(None, ge=4)
     max_drop: float | None = Field(None, ge=0, le=1)
     max_error: float | None = Field(None, gt=0)
     max_latency_ms: float | None = Field(None, gt=0)
@@ -144,9 +155,11 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
             f"texts stand in one column, pairs of texts in two: {origin} give {len(merged['text_column'])} "
             f"({', '.join(map(str, merged['text_column']))}); leave out some of --text-column"
         )
-    for name in ("max_drop", "max_error", "max_latency_ms", "max_size_mb", "latency_seconds", "latency_precision"):
+    for name in _FLOATS:
         if isinstance(merged.get(name), int) and not isinstance(merged[name], bool):
             merged[name] = float(merged[name])
+    if isinstance(merged.get("time_limit"), str):
+        merged["time_limit"] = parse_duration(merged["time_limit"])
     try:
         recipe = Recipe(**merged)
     except ValidationError as error:
@@ -167,6 +180,18 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
             "lower the one or raise the other"
         )
     return recipe
+
+
+def parse_duration(text: str) -> float:
+    """Seconds, from "90s", "30m" or "1.5h".
+
+    Raises:
+        InputError: If the text does not read like that.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise InputError(f"--time-limit must read like 90s, 30m or 1.5h: got '{text}'")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def parse_shapes(text: str | None) -> dict[str, tuple[int, ...]]:

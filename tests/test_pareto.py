@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from qnas_ov.core.records import resolve_objectives
-from qnas_ov.pareto import hypervolume, is_nondominated, is_nondominated_beyond_noise, spread_subset, to_minimise
+from qnas_ov.pareto import (
+    hypervolume,
+    hypervolume_gains,
+    is_nondominated,
+    is_nondominated_beyond_noise,
+    spread_subset,
+    to_minimise,
+)
 
 
 def test_front_of_a_known_set() -> None:
@@ -64,3 +71,18 @@ def test_a_spread_subset_keeps_the_extremes() -> None:
     assert len(chosen) == 5
     assert {0, 40} <= set(chosen)
     assert np.diff(x[chosen]).max() < 0.6
+
+
+def test_gains_are_what_a_point_adds_to_the_volume() -> None:
+    front = np.array([[0.0, 10.0], [1.0, 0.0]])
+    points = np.array([[0.5, 5.0], [2.0, 5.0], [0.0, 10.0], [-1.0, 12.0], [0.5, 20.0]])
+    gains = hypervolume_gains(points, front)
+    # In units of the front's ranges, with the reference a tenth of a range beyond its worst values.
+    assert gains[0] == pytest.approx(0.6 * 0.6 - 2 * 0.1 * 0.6 + 0.1 * 0.1)
+    assert gains[[1, 2, 3, 4]].tolist() == [0, 0, 0, 0]
+    assert hypervolume_gains(points, np.zeros((0, 2))).tolist() == [1] * 5
+
+
+def test_gains_of_one_objective_are_improvements() -> None:
+    gains = hypervolume_gains(np.array([[1.0], [3.0]]), np.array([[2.0]]))
+    assert gains[0] > 0 == gains[1]

@@ -1,7 +1,9 @@
-"""LINAS: measure a random population, fit a predictor per objective, search on the predictors, measure, repeat.
+"""LINAS as it was published: measure a random population, fit a predictor per objective, search on them, measure.
 
 Source: D. Cummings et al., A Hardware-Aware Framework for Accelerating Neural Architecture Search Across Modalities
-(arXiv 2205.10358). Objectives that a formula gives are computed, not predicted.
+(arXiv 2205.10358), and its code, DyNAS-T: genes in one-hot form, ridge regression or support vectors by
+cross-validation, NSGA-II on the predictions, and a population of its best and unmeasured members in each round.
+Objectives that a formula gives are computed, not predicted, as there. `qnas` is what uses more than this.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve
 from qnas_ov.pareto import columns_to_minimise, is_nondominated, spread_subset, to_minimise
-from qnas_ov.predict import choose_informative, fit_predictor, predict_left_out, score
+from qnas_ov.predict import PUBLISHED_KINDS, fit_predictor, predict_left_out, score
 from qnas_ov.space import Genotype
 
 
@@ -24,20 +26,12 @@ class LinasSettings:
     """Settings of LINAS.
 
     Attributes:
-        population: Size of the first, random batch.
+        population: Size of the first, random batch, of every later one, and of NSGA-II on the predictors.
         inner_evaluations: Predictor evaluations per round.
-        inner_population: Population of NSGA-II on the predictors.
-        even_share: Share of the first batch, and of what NSGA-II starts from besides the measured front, that treats
-            all layers alike; the rest is drawn gene by gene.
-        informative_share: Share of the first batch that is chosen from random genotypes because a linear model of
-            latency learns most from it.
     """
 
     population: int = 50
     inner_evaluations: int = 20_000
-    inner_population: int = 50
-    even_share: float = 1 / 3
-    informative_share: float = 1 / 4
 
 
 class LinasSearch:
@@ -53,35 +47,16 @@ class LinasSearch:
         self._predictions: dict[Genotype, dict[str, float]] = {}
         self._asked = 0
 
-    def ask(self, count: int) -> list[Genotype]:
+    def ask(self, limit: int) -> list[Genotype]:
         """Random genotypes until the population is full, then the optimal and unmeasured ones of the predictors."""
         missing = self._settings.population - self._asked
         measured = sum(r.values is not None for r in self._results)
         if missing > 0 or measured < 5:  # five folds need five samples
-            wanted = min(count, missing) if missing > 0 else count
-            asked = self._draw(wanted)
+            asked = self._seen.sample(self._problem.space, self._rng, min(limit, missing) if missing > 0 else 1)
         else:
-            asked = self._search_predictors(min(count, self._settings.population))
+            asked = self._search_predictors(min(limit, self._settings.population))
         self._asked += len(asked)
         return asked
-
-    def _draw(self, count: int) -> list[Genotype]:
-        """New random genotypes, some of them even, some those of many from which a linear model learns most."""
-        space = self._problem.space
-        asked = self._seen.sample(space, self._rng, round(self._settings.even_share * count), even=True)
-        asked += self._draw_informative(round(self._settings.informative_share * count), asked)
-        return asked + self._seen.sample(space, self._rng, count - len(asked))
-
-    def _draw_informative(self, count: int, asked: Sequence[Genotype]) -> list[Genotype]:
-        layout, space = self._problem.layout, self._problem.space
-        if not layout.num_use or count <= 0:
-            return []
-        pool = space.sample(self._rng, 20 * count)
-        known = np.array([*(r.genotype for r in self._results), *asked], dtype=np.int64).reshape(-1, len(space))
-        order = choose_informative(
-            self._problem.features(pool)[:, layout.use], self._problem.features(known)[:, layout.use], 2 * count
-        )
-        return self._seen.fresh(pool[order], count)
 
     def tell(self, results: Sequence[Result]) -> None:
         """Takes results."""
@@ -89,17 +64,17 @@ class LinasSearch:
         self._results += results
 
     def _samples(self) -> tuple[list[Result], np.ndarray, dict[str, np.ndarray]]:
-        """What was measured: results, their features, and their targets by predicted column."""
+        """What was measured: results, their genes in one-hot form, and their targets by predicted column."""
         measured = [r for r in self._results if r.values is not None]
         targets = {c: np.array([r.values[c] for r in measured if r.values]) for c in self._columns}
-        return measured, self._problem.features(np.array([r.genotype for r in measured])), targets
+        return measured, self._problem.space.one_hot(np.array([r.genotype for r in measured])), targets
 
     def _search_predictors(self, count: int) -> list[Genotype]:
         _, known, targets = self._samples()
-        predictors = {c: fit_predictor(known, targets[c], seed=0, layout=self._problem.layout) for c in self._columns}
+        predictors = {c: fit_predictor(known, targets[c], seed=0, kinds=PUBLISHED_KINDS) for c in self._columns}
 
         def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
-            features = self._problem.features(genotypes)
+            features = self._problem.space.one_hot(genotypes)
             predicted = {c: p.predict(features) for c, p in predictors.items()}
             return {**self._problem.costs(genotypes), **predicted}
 
@@ -130,14 +105,12 @@ class LinasSearch:
 
     def _start(self) -> np.ndarray:
         """NSGA-II starts from the measured front, filled up at random."""
-        space, size = self._problem.space, self._settings.inner_population
+        space, size = self._problem.space, self._settings.population
         measured = [r for r in self._results if r.values is not None]
         points = to_minimise([r.values for r in measured if r.values], self._problem.objectives)
         front = [r.genotype for r, good in zip(measured, is_nondominated(points), strict=True) if good]
-        chosen = np.array(front[:size], dtype=np.int64)
-        even = round(self._settings.even_share * (size - len(chosen)))
-        drawn = [space.sample_even(self._rng, even), space.sample(self._rng, size - len(chosen) - even)]
-        return np.concatenate([chosen.reshape(-1, len(space)), *drawn])
+        chosen = np.array(front[:size], dtype=np.int64).reshape(-1, len(space))
+        return np.concatenate([chosen, space.sample(self._rng, size - len(chosen))])
 
     def _best_unmeasured(self, X: np.ndarray, F: np.ndarray, G: np.ndarray, count: int) -> list[Genotype]:
         """Predicted front first, spread out; then the following fronts; then what violates least; then random ones."""
@@ -159,29 +132,51 @@ class LinasSearch:
         """Per predicted column: the chosen model, its scores, and every prediction beside its measurement."""
         if sum(r.values is not None for r in self._results) < 5:
             return {}
-        measured, features, targets = self._samples()
+        measured, known, targets = self._samples()
         found: dict[str, Any] = {}
         for column in self._columns:
-            layout = self._problem.layout
-            predictor = fit_predictor(features, targets[column], seed=0, layout=layout)
-            held_out = predict_left_out(features, targets[column], seed=0, layout=layout)
+            predictor = fit_predictor(known, targets[column], seed=0, kinds=PUBLISHED_KINDS)
+            held_out = predict_left_out(known, targets[column], seed=0, kinds=PUBLISHED_KINDS)
             ahead = [
                 (self._predictions[r.genotype][column], float(t))
                 for r, t in zip(measured, targets[column], strict=True)
                 if r.genotype in self._predictions
             ]
-            found[column] = {
-                "model": predictor.name,
-                "num_training": predictor.num_training,
-                "relative_error": predictor.spread,
-                "cross_validated": score(targets[column], held_out).to_json(),
-                "before_measuring": (
-                    score(np.array([m for _, m in ahead]), np.array([p for p, _ in ahead])).to_json() if ahead else None
-                ),
-                "points": {
-                    "measured": targets[column].tolist(),
-                    "cross_validated": held_out.tolist(),
-                    "before_measuring": [{"predicted": p, "measured": m} for p, m in ahead],
-                },
-            }
+            found[column] = predictor_record(
+                predictor.name, predictor.num_training, predictor.spread, targets[column], held_out, ahead
+            )
         return found
+
+
+def predictor_record(
+    model: str,
+    num_training: int,
+    spread: float,
+    measured: np.ndarray,
+    held_out: np.ndarray,
+    ahead: Sequence[tuple[float, float]],
+) -> dict[str, Any]:
+    """What a run says of a predictor, as JSON.
+
+    Args:
+        model: Its name.
+        num_training: Samples that it was fitted on.
+        spread: Root mean square of its relative errors on left-out samples.
+        measured: Measurements (n,).
+        held_out: Predictions of these (n,) by models that did not see them.
+        ahead: Pairs (predicted, measured) of predictions that were made before measuring.
+    """
+    return {
+        "model": model,
+        "num_training": num_training,
+        "relative_error": spread,
+        "cross_validated": score(measured, held_out).to_json(),
+        "before_measuring": (
+            score(np.array([m for _, m in ahead]), np.array([p for p, _ in ahead])).to_json() if ahead else None
+        ),
+        "points": {
+            "measured": measured.tolist(),
+            "cross_validated": held_out.tolist(),
+            "before_measuring": [{"predicted": p, "measured": m} for p, m in ahead],
+        },
+    }

@@ -44,7 +44,7 @@ class SearchProblem:
 
     Attributes:
         space: The space of genotypes.
-        objectives: Ordered; at least two.
+        objectives: Ordered; at least one.
         constraints: Bounds that the front must keep.
         costs: Exact costs by column for canonical genotypes (n, num_knobs).
         features: What predictors see, for canonical genotypes.
@@ -76,8 +76,11 @@ class Result:
 class SearchAlgorithm(Protocol):
     """Proposes genotypes and learns from their results."""
 
-    def ask(self, count: int) -> list[Genotype]:
-        """Up to `count` canonical genotypes that were never asked for and never told; empty if none are left."""
+    def ask(self, limit: int) -> list[Genotype]:
+        """A batch of canonical genotypes that were never asked for and never told; empty if none are left.
+
+        The algorithm decides how many: what it measures before it learns, at most `limit`.
+        """
         ...
 
     def tell(self, results: Sequence[Result]) -> None:
@@ -94,6 +97,9 @@ class Seen:
 
     def __init__(self) -> None:
         self._known: set[Genotype] = set()
+
+    def __contains__(self, genotype: Sequence[int]) -> bool:
+        return tuple(genotype) in self._known
 
     def add(self, genotypes: Sequence[Genotype]) -> None:
         """Marks genotypes as known."""

@@ -32,15 +32,20 @@ class GeneMutation(Mutation):
         self._space = space
 
     def _do(self, problem: Any, X: np.ndarray, *args: Any, random_state: Any = None, **kwargs: Any) -> np.ndarray:
-        X = np.array(X, dtype=np.int64)
-        free = self._space.active(X) & (self._space.num_choices > 1)
-        for row, candidates in zip(X, free, strict=True):
-            columns = np.flatnonzero(candidates)
-            count = 1 + random_state.binomial(len(columns), 1.0 / len(columns))
-            for column in random_state.choice(columns, size=min(count, len(columns)), replace=False):
-                step = random_state.integers(1, self._space.num_choices[column])
-                row[column] = (row[column] + step) % self._space.num_choices[column]
-        return X
+        return mutate(self._space, X, random_state)
+
+
+def mutate(space: Space, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Changes one gene or more of each genotype (n, num_knobs), see `GeneMutation`; the result is canonical."""
+    X = np.array(genotypes, dtype=np.int64)
+    free = space.active(X) & (space.num_choices > 1)
+    for row, candidates in zip(X, free, strict=True):
+        columns = np.flatnonzero(candidates)
+        count = 1 + rng.binomial(len(columns), 1.0 / len(columns))
+        for column in rng.choice(columns, size=min(count, len(columns)), replace=False):
+            step = rng.integers(1, space.num_choices[column])
+            row[column] = (row[column] + step) % space.num_choices[column]
+    return space.canonical_array(X)
 
 
 class CanonicalRepair(Repair):

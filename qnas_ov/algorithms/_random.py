@@ -19,9 +19,9 @@ class RandomSearch:
         self._rng = rng
         self._seen = Seen()
 
-    def ask(self, count: int) -> list[Genotype]:
-        """New genotypes."""
-        return self._seen.sample(self._space, self._rng, count)
+    def ask(self, limit: int) -> list[Genotype]:
+        """A new genotype."""
+        return self._seen.sample(self._space, self._rng, 1)
 
     def tell(self, results: Sequence[Result]) -> None:
         """Remembers genotypes so that they are not proposed again."""

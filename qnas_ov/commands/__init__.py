@@ -1,6 +1,6 @@
 """Parts of the command line that do not fit into one file."""
 
 from qnas_ov.commands._benchmark import benchmark
-from qnas_ov.commands._options import LATENCY_DB, options, percent
+from qnas_ov.commands._options import DATA, LATENCY_DB, MODEL, NETWORK, SETTINGS, options
 
-__all__ = ["LATENCY_DB", "benchmark", "options", "percent"]
+__all__ = ["DATA", "LATENCY_DB", "MODEL", "NETWORK", "SETTINGS", "benchmark", "options"]

@@ -53,7 +53,7 @@ def resolve_objectives(names: tuple[str, ...], *, metric: str) -> tuple[Objectiv
 
     Raises:
         UnknownNameError: If a name is not an objective.
-        InputError: If a name is given twice or there are fewer than two.
+        InputError: If a name is given twice or there is none.
     """
     known = {o.name: o for o in (metric_objective(metric), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
     for name in names:
@@ -61,10 +61,9 @@ def resolve_objectives(names: tuple[str, ...], *, metric: str) -> tuple[Objectiv
             raise unknown_name("objective", name, known)
     if len(set(names)) != len(names):
         raise InputError(f"objectives must differ: got {', '.join(names)}; give each one once")
-    if len(names) < 2:
+    if not names:
         raise InputError(
-            f"a search needs at least two objectives: got {', '.join(names) or 'none'}; "
-            f"add --objective with one of {', '.join(sorted(known))}"
+            f"a search needs an objective: got none; add --objective with one of {', '.join(sorted(known))}"
         )
     return tuple(known[name] for name in names)
 

@@ -1,6 +1,6 @@
 """Checkpoints in the form of timm: a `config.json` with an "architecture" and, as "pretrained_cfg", its preprocessing.
 
-Source: https://github.com/huggingface/pytorch-image-models, `timm/models/_hub.py` and `timm/data/transforms_factory.py`.
+Source: https://github.com/huggingface/pytorch-image-models, `timm/models/_hub.py`, `timm/data/transforms_factory.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def timm_processor(config: Mapping[str, Any]) -> dict[str, Any]:
         "image_mean": [float(v) for v in stated["mean"]],
         "image_std": [float(v) for v in stated["std"]],
     }
-    if len(processor["image_mean"]) != channels:
+    if len(stated["mean"]) != channels:
         raise ValueError(f"there must be a mean for each of {channels} channels: got {stated['mean']}")
     mode = stated.get("crop_mode", "center")
     if mode not in ("center", "squash"):

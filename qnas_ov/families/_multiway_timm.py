@@ -57,7 +57,11 @@ def read_timm_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
     found = _ARCHITECTURE.fullmatch(name or "")
     assert found is not None, "only for what `is_timm_beit3`"
     try:
-        stated = {**_SIZES[found[1]], "img_size": config["pretrained_cfg"]["input_size"][1], "patch_size": int(found[2])}
+        stated = {
+            **_SIZES[found[1]],
+            "img_size": config["pretrained_cfg"]["input_size"][1],
+            "patch_size": int(found[2]),
+        }
         stated |= {k: v for k, v in config.get("model_args", {}).items() if "drop" not in k}
         if unknown := sorted(set(stated) - _KNOWN_ARGUMENTS):
             raise ValueError(f"model_args may hold {', '.join(sorted(_KNOWN_ARGUMENTS))}, and holds {unknown[0]}")

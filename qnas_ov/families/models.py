@@ -109,8 +109,6 @@ _ENTRIES = (
         source="shipped with qnas-ov, trained by `qnas-ov train --model digits-vit`",
         defaults={
             "evaluations": 66,
-            "population": 30,
-            "inner_evaluations": 12_000,
             "latency_seconds": 0.2,
             "front_size": 12,
             "objectives": ["accuracy", "error", "latency"],
@@ -185,7 +183,7 @@ _ENTRIES = (
         ),
         data=IMAGENETTE,
         parameters=86_659_816,
-        source="BEiT-3 base of Microsoft, its image tower as timm stores it, ImageNet-22k, then ImageNet-1k at 224 pixels",
+        source="image tower of Microsoft's BEiT-3 base as timm stores it, ImageNet-22k, then ImageNet-1k at 224 pixels",
     ),
 )
 

@@ -14,6 +14,7 @@ from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
 from qnas_ov.measure import LatencyDatabase, closing_database, describe_machine
+from qnas_ov.pipeline._damage import recall_or_measure_damage
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
 from qnas_ov.pipeline._outputs import (
     SearchResult,
@@ -26,12 +27,13 @@ from qnas_ov.pipeline._outputs import (
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
+from qnas_ov.pipeline._stop import StopRules
 from qnas_ov.pipeline._table import recall_or_measure_table, unit_work
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._timing import tell_disturbances, told_source
 from qnas_ov.pipeline._verify import Verified, Verifier
 from qnas_ov.pipeline._warm import prior_of_run
-from qnas_ov.predict import FeatureMap, LookUpTable, Prior
+from qnas_ov.predict import FeatureMap, LookUpTable, Prior, UnitDamage
 
 FINISHED = "finished"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
@@ -105,7 +107,8 @@ def _run_search(
         constraints = make_constraints(setup, baselines)
         folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
         prior = warm or latency_table(setup, network, evaluator, folder, progress)
-        problem = make_problem(setup, network, constraints, prior)
+        damage = unit_damage(setup, network, evaluator, folder, progress)
+        problem = make_problem(setup, network, constraints, prior, damage)
         algorithm = make_algorithm(
             setup.recipe.algorithm,
             problem,
@@ -113,7 +116,8 @@ def _run_search(
             population=setup.recipe.population,
             inner_evaluations=setup.recipe.inner_evaluations,
         )
-        searched = search_loop(setup, algorithm, evaluator, baselines, progress)
+        rules = StopRules(setup.recipe, setup.objectives, constraints, folder.journal)
+        searched = search_loop(setup, algorithm, evaluator, baselines, rules, progress)
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
         verifier = Verifier(setup, network, evaluator, recorder, folder.work)
         verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
@@ -182,7 +186,7 @@ def latency_table(
     setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
 ) -> LookUpTable | None:
     """The look-up table of what units take; None where latency is not predicted or the device has no counters."""
-    if setup.recipe.algorithm != "linas" or all(o.column != "latency_ms" for o in setup.objectives):
+    if setup.recipe.algorithm != "qnas" or all(o.column != "latency_ms" for o in setup.objectives):
         return None
     progress.say("measuring what the units of the network take, for predictions of latency")
     return recall_or_measure_table(
@@ -190,12 +194,26 @@ def latency_table(
     )
 
 
+def unit_damage(
+    setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
+) -> UnitDamage | None:
+    """What INT8 costs each unit alone; None where nothing is predicted from it."""
+    judged = {setup.task.metric.column, ERROR_OBJECTIVE.column}
+    if setup.recipe.algorithm != "qnas" or not judged & {o.column for o in setup.objectives}:
+        return None
+    return recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)
+
+
 def make_problem(
-    setup: Setup, network: Network, constraints: tuple[Constraint, ...], prior: Prior | None
+    setup: Setup,
+    network: Network,
+    constraints: tuple[Constraint, ...],
+    prior: Prior | None,
+    damage: UnitDamage | None,
 ) -> SearchProblem:
     """What the search is told: no torch, no OpenVINO."""
     costs = network.builder.compute_costs
-    features = FeatureMap(network.builder.space, costs, units=unit_work(network.builder), prior=prior)
+    features = FeatureMap(network.builder.space, costs, units=unit_work(network.builder), damage=damage, prior=prior)
     return SearchProblem(
         space=network.builder.space,
         objectives=setup.objectives,
@@ -211,17 +229,18 @@ def search_loop(
     algorithm: SearchAlgorithm,
     evaluator: Evaluator,
     baselines: Mapping[str, Evaluation],
+    rules: StopRules,
     progress: Progress,
 ) -> list[Evaluation]:
-    """Asks, measures, tells, until the budget is spent or nothing new is proposed."""
+    """Asks, measures, tells, until a stop rule holds or nothing new is proposed."""
     algorithm.tell([as_result(b) for b in baselines.values() if b.genotype])
     recipe = setup.recipe
     progress.begin(f"searching with {recipe.algorithm}", recipe.evaluations)
     searched: list[Evaluation] = []
-    while len(searched) < recipe.evaluations:
-        batch = algorithm.ask(min(batch_size(recipe.population), recipe.evaluations - len(searched)))
+    while (reason := rules.reason(searched)) is None:
+        batch = algorithm.ask(recipe.evaluations - len(searched))
         if not batch:
-            progress.say(f"the space has no further candidates: {len(searched)} were measured")
+            reason = f"the space has no further candidates: {len(searched)} were measured"
             break
         measured = []
         for genotype in batch:
@@ -229,15 +248,15 @@ def search_loop(
             if not measured[-1].ok:
                 progress.say(describe(measured[-1]))
             progress.step(describe(measured[-1]))
+            if rules.out_of_time(measured[-1]):
+                break
         algorithm.tell([as_result(e) for e in measured])
         searched += measured
     progress.end()
+    rules.record(reason)
+    if len(searched) < recipe.evaluations:
+        progress.say(f"the search ended: {reason}")
     return searched
-
-
-def batch_size(population: int) -> int:
-    """Candidates per round: half a population, so that a small budget still has several rounds to learn from."""
-    return max(4, population // 2)
 
 
 def as_result(evaluation: Evaluation) -> Result:

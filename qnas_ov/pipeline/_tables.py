@@ -24,6 +24,8 @@ def choose_front(
 ) -> list[Evaluation]:
     """The measured candidates worth verifying: non-dominated, within the constraints, spread over the front.
 
+    With one objective these are the best ones: of many measured ones the best owes something to chance.
+
     Raises:
         ConstraintError: If no candidate meets the constraints; the message says which one binds.
     """
@@ -35,6 +37,8 @@ def choose_front(
     if not feasible:
         raise ConstraintError(binding_message(measured, constraints))
     points = to_minimise([e.values for e in feasible], objectives)
+    if len(objectives) == 1:
+        return [feasible[i] for i in np.argsort(points[:, 0], kind="stable")[:count]]
     front = [e for e, good in zip(feasible, is_nondominated(points), strict=True) if good]
     return [front[i] for i in spread_subset(to_minimise([e.values for e in front], objectives), count)]
 

@@ -1,20 +1,26 @@
 """Predictors of expensive objectives, fitted from measurements, with honest scores."""
 
 from qnas_ov.predict._active import choose_informative
+from qnas_ov.predict._damage import UnitDamage
 from qnas_ov.predict._features import FeatureLayout, FeatureMap, Prior
+from qnas_ov.predict._gaussian import FeatureGroup, GaussianProcess
 from qnas_ov.predict._linear import RelativeRidge
-from qnas_ov.predict._predictors import FittedPredictor, Scores, fit_predictor, predict_left_out, score
+from qnas_ov.predict._predictors import PUBLISHED_KINDS, FittedPredictor, Scores, fit_predictor, predict_left_out, score
 from qnas_ov.predict._table import LookUpTable, UnitTimes, table_genotypes
 from qnas_ov.predict._units import UnitUse, UnitWork
 
 __all__ = [
+    "PUBLISHED_KINDS",
+    "FeatureGroup",
     "FeatureLayout",
     "FeatureMap",
     "FittedPredictor",
+    "GaussianProcess",
     "LookUpTable",
     "Prior",
     "RelativeRidge",
     "Scores",
+    "UnitDamage",
     "UnitTimes",
     "UnitUse",
     "UnitWork",

@@ -12,20 +12,23 @@ from qnas_ov.space import KnobKind, Space
 
 Costs = Callable[[np.ndarray], dict[str, np.ndarray]]
 Prior = Callable[[np.ndarray], np.ndarray]
+Damage = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """Which columns of the features are what: a summary, then the use of units, then genes, then a prior.
+    """Which columns of the features are what: a summary, the use of units, damage, genes, then a prior.
 
     Attributes:
         num_summary: Columns that summarise what a candidate costs.
         num_use: Columns of `UnitUse`; 0 for none.
-        prior: Whether the last column is a prediction made before anything of the target was measured.
+        num_damage: Columns of what INT8 costs the units of the candidate, each measured alone; 0 for none.
+        prior: Whether the last column is a prediction of latency, made before anything was measured.
     """
 
     num_summary: int = 0
     num_use: int = 0
+    num_damage: int = 0
     prior: bool = False
 
     @property
@@ -33,22 +36,35 @@ class FeatureLayout:
         """The columns of `UnitUse`."""
         return slice(self.num_summary, self.num_summary + self.num_use)
 
+    @property
+    def damage(self) -> slice:
+        """The columns of the damage."""
+        return slice(self.use.stop, self.use.stop + self.num_damage)
+
 
 class FeatureMap:
     """What a candidate costs in a few numbers, how it uses units of every kind, its genes one by one, and a prior.
 
     The summary: depths; computed costs over their largest values; MACs in floating point for each inference precision,
     since that decides what they cost; active units in INT8 and in floating point; the places where the precision
-    changes from one unit to the next. Genes are one column per knob and choice. A prior is a look-up table, or a
-    predictor of another network, hint or machine; it predicts one target, so that it helps with that one only.
+    changes from one unit to the next. Damage is what INT8 costs the units of a candidate, see `UnitDamage`. Genes are
+    one column per knob and choice. A prior is a look-up table, or a predictor of another network, hint or machine; it
+    predicts one target, so that it helps with that one only.
     """
 
     def __init__(
-        self, space: Space, costs: Costs, *, units: Sequence[UnitWork] = (), prior: Prior | None = None
+        self,
+        space: Space,
+        costs: Costs,
+        *,
+        units: Sequence[UnitWork] = (),
+        damage: Damage | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self._space = space
         self._costs = costs
         self._use = UnitUse(space, units) if units else None
+        self._damage = damage
         self._prior = prior
         self._depth = space.of_kind(KnobKind.DEPTH)
         self._precision = space.of_kind(KnobKind.PRECISION)
@@ -58,6 +74,7 @@ class FeatureMap:
         self.layout = FeatureLayout(
             num_summary=self._summary(largest).shape[1],
             num_use=0 if self._use is None else self._use(largest).shape[1],
+            num_damage=0 if damage is None else damage(largest).shape[1],
             prior=prior is not None,
         )
 
@@ -66,6 +83,8 @@ class FeatureMap:
         parts = [self._summary(genotypes)]
         if self._use is not None:
             parts.append(self._use(genotypes))
+        if self._damage is not None:
+            parts.append(self._damage(genotypes))
         parts.append(self._space.one_hot(genotypes))
         if self._prior is not None:
             parts.append(self._prior(genotypes)[:, None])

@@ -6,7 +6,7 @@ happens inside each fold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +22,9 @@ from sklearn.svm import SVR
 
 from qnas_ov.predict._features import FeatureLayout
 from qnas_ov.predict._linear import RelativeRidge
+
+PUBLISHED_KINDS = ("ridge", "svr")
+"""What LINAS was published with (arXiv 2205.10358)."""
 
 _FOLDS = 3
 
@@ -63,7 +66,11 @@ def _on_summary(estimator: Any, num_summary: int) -> Any:
     return TransformedTargetRegressor(inner, transformer=StandardScaler())
 
 
-def _models(seed: int, layout: FeatureLayout) -> dict[str, Callable[[], Any]]:
+def _models(
+    seed: int, layout: FeatureLayout | None, chosen: Sequence[str] | None = None
+) -> dict[str, Callable[[], Any]]:
+    """Estimators by kind: all that the layout allows, or the chosen ones."""
+    layout = layout or FeatureLayout()
     summary = layout.num_summary
     kinds: dict[str, Callable[[], Any]] = {
         "ridge": lambda: _scaled(RidgeCV(alphas=np.logspace(-1, 4, 16))),
@@ -86,7 +93,7 @@ def _models(seed: int, layout: FeatureLayout) -> dict[str, Callable[[], Any]]:
             kinds["prior and ridge on costs"] = lambda: RelativeRidge(slice(0, summary), prior=True)
         if layout.num_use:
             kinds["prior and ridge on units"] = lambda: RelativeRidge(layout.use, prior=True)
-    return kinds
+    return kinds if chosen is None else {name: kinds[name] for name in chosen}
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,12 @@ class FittedPredictor:
 
 
 def fit_predictor(
-    features: np.ndarray, targets: np.ndarray, *, seed: int, layout: FeatureLayout | None = None
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    seed: int,
+    layout: FeatureLayout | None = None,
+    kinds: Sequence[str] | None = None,
 ) -> FittedPredictor:
     """Chooses among the kinds of model by cross-validated relative error and fits the best on all samples.
 
@@ -129,32 +141,39 @@ def fit_predictor(
         targets: Measured values (n,).
         seed: Seed of the folds and of the boosted trees.
         layout: Which columns are what; models that need only some of them compete too.
+        kinds: The kinds that compete, None for all.
     """
-    kinds = _models(seed, layout or FeatureLayout())
-    errors = {name: np.zeros(len(targets)) for name in kinds}
-    fitted: dict[str, list[Any]] = {name: [] for name in kinds}
+    models = _models(seed, layout, kinds)
+    errors = {name: np.zeros(len(targets)) for name in models}
+    fitted: dict[str, list[Any]] = {name: [] for name in models}
     for train, test in KFold(min(_FOLDS, len(targets)), shuffle=True, random_state=seed).split(features):
-        for name, build in kinds.items():
+        for name, build in models.items():
             model = build().fit(features[train], targets[train])
             errors[name][test] = model.predict(features[test]) - targets[test]
             fitted[name].append(model)
     relative = {name: found / np.maximum(np.abs(targets), 1e-12) for name, found in errors.items()}
-    name = min(kinds, key=lambda n: float(np.abs(relative[n]).sum()))
+    name = min(models, key=lambda n: float(np.abs(relative[n]).sum()))
     return FittedPredictor(
         name=name,
         num_training=len(targets),
         spread=float(np.sqrt(np.mean(relative[name] ** 2))),
-        _model=kinds[name]().fit(features, targets),
+        _model=models[name]().fit(features, targets),
         _folds=tuple(fitted[name]),
     )
 
 
 def predict_left_out(
-    features: np.ndarray, targets: np.ndarray, *, seed: int, layout: FeatureLayout | None = None, folds: int = 5
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    seed: int,
+    layout: FeatureLayout | None = None,
+    kinds: Sequence[str] | None = None,
+    folds: int = 5,
 ) -> np.ndarray:
     """Predictions (n,) of every sample by a predictor that was neither fitted nor chosen with it."""
     held_out = np.zeros(len(targets))
     for train, test in KFold(min(folds, len(targets)), shuffle=True, random_state=seed).split(features):
-        fitted = fit_predictor(features[train], targets[train], seed=seed, layout=layout)
+        fitted = fit_predictor(features[train], targets[train], seed=seed, layout=layout, kinds=kinds)
         held_out[test] = fitted.predict(features[test])
     return held_out

@@ -223,6 +223,25 @@ def predictor_figure(record: PredictorRecord) -> Figure:
     return _figure(data, f"measured {label_of(record.column)}", f"predicted {label_of(record.column)}", 340)
 
 
+def genes_figure(records: Sequence[PredictorRecord], count: int = 20) -> Figure:
+    """How far the choices of each knob move what is predicted, of the knobs that matter most to any of the columns."""
+    told = [r for r in records if r.genes]
+    names = list(dict.fromkeys(name for r in told for name in r.genes))
+    scale = {r.column: max(r.genes.values()) or 1.0 for r in told}
+    first = sorted(names, key=lambda n: -max(r.genes.get(n, 0.0) / scale[r.column] for r in told))[:count]
+    data = [
+        {
+            "type": "bar", "orientation": "h", "name": escape(label_of(r.column)), "marker": {"color": colour},
+            "x": [100 * r.genes.get(n, 0.0) for n in first], "y": [escape(n) for n in first],
+            "hovertemplate": f"%{{y}}: %{{x:.3g}}%<extra>{escape(r.column)}</extra>",
+        }
+        for r, colour in zip(told, RUN_COLOURS, strict=False)
+    ]  # fmt: skip
+    figure = _figure(data, "largest change of the prediction (% of its mean)", "", 130 + 16 * len(first) * len(told))
+    figure["layout"]["yaxis"] |= {"autorange": "reversed", "dtick": 1, "tickfont": {"size": 10}, "gridcolor": "#ffffff"}
+    return figure
+
+
 def comparison_figure(runs: Mapping[str, Run]) -> Figure:
     """The fronts of several runs over one another, on test data; baselines are hollow."""
     data: list[dict[str, Any]] = []

@@ -13,6 +13,7 @@ from qnas_ov.journal import evaluations_frame
 from qnas_ov.report._figures import (
     Figure,
     front_figure,
+    genes_figure,
     predictor_figure,
     progress_figure,
     sensitivity_figure,
@@ -120,6 +121,8 @@ def _render_unfinished(run: Run) -> str:
 def _common_figures(run: Run) -> dict[str, Figure]:
     history = trace_search(run)
     found = {"progress": progress_figure(history)} if history is not None else {}
+    if any(p.genes for p in run.predictors):
+        found["genes"] = genes_figure(run.predictors)
     return found | {f"predictor-{i}": predictor_figure(p) for i, p in enumerate(run.predictors, 1)}
 
 

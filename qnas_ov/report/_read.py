@@ -48,6 +48,7 @@ def read_run(folder: Path) -> Run:
             for r in journal.meta.get("constraints", [])
         )
         version = dict(journal.meta.get("inputs", {})).get("the version of qnas-ov")
+        stopped = None if journal.meta.get("stopped") is None else str(journal.meta["stopped"])
     finished = (folder / FRONT).exists()
     front = _read_table(folder / FRONT, "candidate", space.metric) if finished else None
     networks = _of_journal(folder / JOURNAL, journal) if front is None else _of_manifests(folder, front)
@@ -63,6 +64,7 @@ def read_run(folder: Path) -> Run:
         baselines=_read_table(folder / BASELINES, "baseline", space.metric) if finished else None,
         predictors=_read_predictors(folder / PREDICTORS) if finished else (),
         networks=networks,
+        stopped=stopped,
     )
 
 
@@ -173,6 +175,7 @@ def _predictor(column: str, record: Mapping[str, Any]) -> PredictorRecord:
         ),
         ahead=tuple((float(p["measured"]), float(p["predicted"])) for p in points["before_measuring"]),
         ahead_tau=None if ahead is None else float(ahead["kendall_tau"]),
+        genes={str(name): float(value) for name, value in record.get("genes", {}).items()},
     )
 
 

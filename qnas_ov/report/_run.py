@@ -87,6 +87,7 @@ class PredictorRecord:
         left_out: (measured, predicted) of samples left out in cross-validation.
         ahead: (measured, predicted) of candidates predicted before they were measured.
         ahead_tau: Kendall's tau on those, None if there are none.
+        genes: By knob, how far its choices move the prediction, relative to its mean; empty if it is not recorded.
     """
 
     column: str
@@ -97,6 +98,7 @@ class PredictorRecord:
     left_out: tuple[tuple[float, float], ...]
     ahead: tuple[tuple[float, float], ...]
     ahead_tau: float | None
+    genes: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ class Run:
         baselines: `baselines.csv`, None if the run is not finished.
         predictors: `predictors.json`.
         networks: By front candidate, from its manifest; of an unfinished run by measured candidate, from the journal.
+        stopped: Why the search ended, None if it has not, or if that is not recorded.
     """
 
     folder: Path
@@ -142,6 +145,7 @@ class Run:
     baselines: pd.DataFrame | None
     predictors: tuple[PredictorRecord, ...]
     networks: Mapping[str, NetworkRecord]
+    stopped: str | None = None
 
     @property
     def finished(self) -> bool:

@@ -38,9 +38,9 @@ COMPUTED_BY_TIMM = [
     [-0.0959179550, -0.2747219205, -0.2687534690, -0.0827022716, 0.1534451544],
     [-0.0952792019, -0.2741252780, -0.2686799467, -0.0832111165, 0.1527640522],
 ]
-"""timm 1.0.31: its `VisionTransformer` with `img_size=8, patch_size=2, num_classes=5, embed_dim=48, depth=2, num_heads=4,
-mlp_ratio=2, scale_attn_norm=True, scale_mlp_norm=True, global_pool="avg"`, layer norms with `eps=1e-5`, the weights of
-`timm_tensors`, and the images of the test."""
+"""timm 1.0.31: its `VisionTransformer` with `img_size=8, patch_size=2, num_classes=5, embed_dim=48, depth=2,
+num_heads=4, mlp_ratio=2, scale_attn_norm=True, scale_mlp_norm=True, global_pool="avg"`, layer norms with `eps=1e-5`,
+the weights of `timm_tensors`, and the images of the test."""
 
 
 def timm_tensors() -> dict[str, torch.Tensor]:

@@ -1,0 +1,286 @@
+"""A reduced joint space of digits-vit, measured whole: what a search finds in it can be replayed without measuring.
+
+Layers share their choices: of heads all, of neurons the first four and the last four, of precisions all units that do
+the same. Every network of it is one of the full space.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qnas_ov.algorithms import SearchProblem
+from qnas_ov.core.progress import Silent
+from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, metric_objective
+from qnas_ov.ir import save_ir
+from qnas_ov.measure import LatencyMeter, RunSettings, describe_machine
+from qnas_ov.pipeline._evaluate import Scorer
+from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
+from qnas_ov.pipeline._table import measure_table, unit_work
+from qnas_ov.predict import FeatureLayout, FeatureMap, LookUpTable, UnitTimes
+from qnas_ov.space import Activation, Genotype, Knob, KnobKind, Space
+
+TABLE = Path(__file__).parent / "tables" / "digits_vit.csv"
+HINTS = ("bf16", "f32")
+_LAYERS, _EARLY = 8, 4
+_PRECISIONS = ("int8", "float")
+_SECONDS = 0.1
+
+
+def reduced_space() -> Space:
+    """4,032 canonical genotypes."""
+    late = Activation("depth", _EARLY + 1)
+    return Space(
+        [
+            Knob("depth", KnobKind.DEPTH, (2, 4, 6, 8)),
+            Knob("heads", KnobKind.WIDTH, (1, 2, 4)),
+            Knob("ffn.early", KnobKind.WIDTH, (128, 256, 512)),
+            Knob("ffn.late", KnobKind.WIDTH, (128, 256, 512), late),
+            Knob("projections", KnobKind.PRECISION, _PRECISIONS),
+            Knob("attention", KnobKind.PRECISION, _PRECISIONS),
+            Knob("neurons.early", KnobKind.PRECISION, _PRECISIONS),
+            Knob("neurons.late", KnobKind.PRECISION, _PRECISIONS, late),
+            Knob("outer", KnobKind.PRECISION, _PRECISIONS),
+            Knob("inference_precision", KnobKind.INFERENCE_PRECISION, HINTS),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class DigitsVit:
+    """The network, and how genotypes of the reduced space are ones of the full space."""
+
+    setup: Setup
+    network: Network
+
+    @staticmethod
+    def load() -> DigitsVit:
+        """Loads the network and its statistics."""
+        setup = resolve({"model": "digits-vit", "objectives": ("accuracy", "latency")})
+        if setup.precisions != HINTS:
+            raise SystemExit(f"this needs a CPU with {' and '.join(HINTS)}: here are {', '.join(setup.precisions)}")
+        return DigitsVit(setup, prepare_network(setup, Silent()))
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        """The reduced knob that decides each knob of the full space."""
+        found = {"depth": "depth", "inference_precision": "inference_precision"}
+        for knob in self.network.builder.space.knobs:
+            layer = re.search(r"layer\.(\d+)\.", knob.name)
+            part = "early" if layer is None or int(layer[1]) < _EARLY else "late"
+            if knob.kind is KnobKind.WIDTH:
+                found[knob.name] = "heads" if knob.name.endswith("heads") else f"ffn.{part}"
+            elif knob.kind is KnobKind.PRECISION:
+                found[knob.name] = _group_of_unit(knob.name, part)
+        return found
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Judges networks on the validation split."""
+        return Scorer(self.setup, self.network)
+
+    def full(self, genotypes: np.ndarray) -> np.ndarray:
+        """Genotypes of the full space for those of the reduced one (n, num_knobs)."""
+        small, large = reduced_space(), self.network.builder.space
+        columns = []
+        for knob in large.knobs:
+            owner = small.knobs[small.index(self._groups[knob.name])]
+            index = np.array([knob.choices.index(choice) for choice in owner.choices])
+            columns.append(index[genotypes[:, small.index(owner.name)]])
+        return large.canonical_array(np.stack(columns, axis=1))
+
+
+def _group_of_unit(name: str, part: str) -> str:
+    """Which reduced knob decides a precision unit: units of the same kind go together."""
+    kind = re.sub(r"^precision\.layer\.\d+\.", "", name)
+    if kind == name:
+        return "outer"
+    if kind.startswith(("intermediate", "output")):
+        return f"neurons.{part}"
+    return "attention" if kind.endswith("ScaledDotProductAttention") else "projections"
+
+
+class Table:
+    """The measured space: rows in the order of `Space.everything`."""
+
+    columns = ("accuracy_top1", ERROR_OBJECTIVE.column, "latency_ms", "size_bytes")
+
+    def __init__(self, path: Path = TABLE) -> None:
+        self.path = path
+        self.space = reduced_space()
+        self.genotypes = self.space.everything()
+        self.values = np.full((len(self.genotypes), len(self.columns)), np.nan)
+        if path.exists():
+            with path.open() as file:
+                for row in csv.DictReader(file):
+                    place = self.row(tuple(int(g) for g in row["genotype"]))
+                    self.values[place] = [float(row[c]) for c in self.columns]
+        if self.unfinished.exists():
+            self.values = np.load(self.unfinished)
+        notes = path.with_suffix(".json")
+        self.notes: dict[str, Any] = json.loads(notes.read_text()) if notes.exists() else {}
+
+    @property
+    def unfinished(self) -> Path:
+        """Where an unfinished table is kept."""
+        return self.path.with_suffix(".npy")
+
+    @cached_property
+    def _rows(self) -> dict[Genotype, int]:
+        return {tuple(int(v) for v in g): i for i, g in enumerate(self.genotypes)}
+
+    def row(self, genotype: Genotype) -> int:
+        """The number of the row of a canonical genotype."""
+        return self._rows[genotype]
+
+    def rows(self, genotypes: np.ndarray) -> np.ndarray:
+        """The numbers of the rows of canonical genotypes (n, num_knobs): (n,)."""
+        keys = np.ravel_multi_index(tuple(genotypes.T), tuple(self.space.num_choices))
+        return self._numbers[keys]
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        numbers = np.full(int(np.prod(self.space.num_choices)), -1)
+        numbers[np.ravel_multi_index(tuple(self.genotypes.T), tuple(self.space.num_choices))] = np.arange(
+            len(self.genotypes)
+        )
+        return numbers
+
+    @property
+    def missing(self) -> np.ndarray:
+        """Numbers of the rows that were not measured."""
+        return np.flatnonzero(np.isnan(self.values).any(axis=1))
+
+    def write(self) -> None:
+        """Writes what is measured: a table where that is all."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.with_suffix(".json").write_text(json.dumps(self.notes, indent=1) + "\n")
+        if len(self.missing):
+            np.save(self.unfinished, self.values)
+            return
+        with self.path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["genotype", *self.columns])
+            for genotype, (accuracy, error, latency, size) in zip(self.genotypes, self.values, strict=True):
+                key = "".join(map(str, genotype))
+                writer.writerow([key, f"{accuracy:.5f}", f"{error:.5g}", f"{latency:.5g}", int(size)])
+        self.unfinished.unlink(missing_ok=True)
+
+
+_digits: DigitsVit | None = None
+
+
+def _load() -> None:
+    global _digits
+    _digits = DigitsVit.load()
+
+
+def judge(table: Table, digits: DigitsVit, *, jobs: int) -> None:
+    """Accuracy, distance to the float outputs and size of what has none, in so many processes: no time is taken."""
+    full = digits.full(table.genotypes)
+    left = np.flatnonzero(np.isnan(table.values[:, 0]))
+    if not len(left):
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_load) as pool:
+        for number, (row, found) in enumerate(
+            zip(left, pool.map(_judge_one, full[left].tolist(), chunksize=16), strict=True), 1
+        ):
+            table.values[row, [0, 1, 3]] = found
+            if number % 400 == 0 or number == len(left):
+                table.write()
+                print(f"judged {number} of {len(left)}", flush=True)
+
+
+def _judge_one(genotype: list[int]) -> tuple[float, float, float]:
+    assert _digits is not None
+    candidate = _digits.network.builder.candidate(tuple(genotype))
+    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
+        path = save_ir(_digits.network.builder.build(candidate), Path(folder) / "candidate.xml")
+        split = _digits.setup.task.validation
+        (scores,) = _digits.scorer.score(path, [split], candidate.inference_precision)
+        return scores.value, float(scores.error.mean()), float(path.with_suffix(".bin").stat().st_size)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
+    """Latencies of what has none, in a random order, for so many minutes; returns how many are left."""
+    end = time.monotonic() + 60 * minutes
+    builder, shapes = digits.network.builder, digits.network.source.shapes
+    full = digits.full(table.genotypes)
+
+    def settings(hint: str) -> RunSettings:
+        return RunSettings(device="CPU", shapes=shapes, inference_precision=hint)
+
+    with tempfile.TemporaryDirectory(dir=_memory()) as name:
+        folder = Path(name)
+        meter = LatencyMeter(
+            save_ir(digits.network.bank.int8, folder / "reference.xml"),
+            settings(HINTS[0]),
+            seconds=_SECONDS,
+            anchor_ms=table.notes.get("anchor_ms"),
+        )
+        if "units" not in table.notes:
+            _, times = measure_table(builder, lambda path, hint: meter.profile(path, settings(hint)), folder)
+            table.notes = {
+                "command": "python benchmarks/search_efficiency.py --measure MINUTES",
+                "anchor_ms": meter.anchor_ms,
+                "units": [t.to_json() for t in times],
+                "machine": describe_machine("CPU"),
+            }
+        order = np.random.default_rng(0).permutation(len(table.genotypes))
+        left = [row for row in order if np.isnan(table.values[row, 2])]
+        for number, row in enumerate(left, 1):
+            if time.monotonic() > end:
+                break
+            candidate = builder.candidate(tuple(int(g) for g in full[row]))
+            path = save_ir(builder.build(candidate), folder / "candidate.xml")
+            table.values[row, 2] = meter.measure(path, settings(candidate.inference_precision)).latency_ms
+            if number % 100 == 0:
+                table.write()
+                print(f"measured {number} of {len(left)}", flush=True)
+    table.write()
+    return len(table.missing)
+
+
+class Replay:
+    """The search problem of the measured space, and what stands in the table for a genotype."""
+
+    def __init__(self, table: Table, digits: DigitsVit, *, objectives: tuple[str, ...]) -> None:
+        self.table = table
+        builder = digits.network.builder
+        full = digits.full(table.genotypes)
+        units = unit_work(builder)
+        prior = LookUpTable(builder.space, units, [UnitTimes.from_json(t) for t in table.notes["units"]])
+        features = FeatureMap(builder.space, builder.compute_costs, units=units, prior=prior)
+        large, layout = features(full), features.layout
+        known = layout.num_summary + layout.num_use
+        self._features = np.column_stack([large[:, :known], table.space.one_hot(table.genotypes), large[:, -1:]])
+        self._costs = builder.compute_costs(full)
+        by_name = {o.name: o for o in (metric_objective("accuracy_top1"), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
+        self.problem = SearchProblem(
+            space=table.space,
+            objectives=tuple(by_name[name] for name in objectives),
+            constraints=(),
+            costs=lambda genotypes: {c: v[table.rows(genotypes)] for c, v in self._costs.items()},
+            features=lambda genotypes: self._features[table.rows(genotypes)],
+            layout=FeatureLayout(num_summary=layout.num_summary, num_use=layout.num_use, prior=True),
+        )
+
+    def values(self, genotype: Genotype) -> dict[str, float]:
+        """What was measured."""
+        return dict(zip(Table.columns, self.table.values[self.table.row(genotype)].tolist(), strict=True))

@@ -1,0 +1,361 @@
+"""qnas: a Bayesian search that knows what a candidate costs, where latency goes, and which units INT8 hurts.
+
+A few candidates that tell most come first. Then, in rounds: a Gaussian process per measured quantity; a function drawn
+from each; and the candidate that would widen the front most if the drawn functions were true. Each candidate of a round
+is chosen with draws of its own, so that a round is diverse, and as if the earlier ones had come out as predicted.
+Sources: E. Bradford et al., Efficient multiobjective optimization employing Gaussian processes, spectral sampling and a
+genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Bayesian Optimization of Multiple Noisy Objectives (2021).
+
+Accuracy on few samples is coarse. The distance to the float network's outputs is measured with it and is not, so that
+it is predicted first, and its prediction helps to predict accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import KFold
+
+from qnas_ov.algorithms._linas import predictor_record
+from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
+from qnas_ov.algorithms._pymoo import evolve, mutate
+from qnas_ov.algorithms._surrogate import Surrogate
+from qnas_ov.core.records import ERROR_OBJECTIVE
+from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
+from qnas_ov.predict import FeatureGroup, GaussianProcess, choose_informative
+from qnas_ov.space import Genotype, KnobKind
+
+LATENCY = "latency_ms"
+_FOLDS, _IMPORTANCE_SAMPLES = 5, 256
+
+
+@dataclass(frozen=True)
+class QnasSettings:
+    """Settings of qnas.
+
+    Attributes:
+        first: Candidates of the first round, which no model chooses.
+        batch: Candidates of each later round.
+        inner_evaluations: Predictions of a round, where the space is too large to predict all of it.
+        shortlist: Candidates that functions are drawn for.
+        use_prior: Whether the table of unit times leads the prediction of latency.
+        use_damage: Whether the damage of units is a feature.
+        use_fidelity: Whether the distance to the float network helps to predict accuracy.
+        use_uncertainty: Whether functions are drawn; without it the means decide.
+        use_summary: Whether computed costs are features.
+    """
+
+    first: int = 8
+    batch: int = 4
+    inner_evaluations: int = 2_000
+    shortlist: int = 300
+    use_prior: bool = True
+    use_damage: bool = True
+    use_fidelity: bool = True
+    use_uncertainty: bool = True
+    use_summary: bool = True
+
+
+class QnasSearch:
+    """qnas as ask and tell."""
+
+    def __init__(self, problem: SearchProblem, *, rng: np.random.Generator, settings: QnasSettings) -> None:
+        self._problem = problem
+        self._rng = rng
+        self._settings = settings
+        self._seen = Seen()
+        self._results: list[Result] = []
+        self._columns = problem.predicted_columns()
+        self._predictions: dict[Genotype, dict[str, float]] = {}
+        self._weights: dict[str, np.ndarray] = {}
+        self._first: list[Genotype] | None = None
+        self._last_pool = np.zeros((0, len(problem.space)), dtype=np.int64)
+
+    def ask(self, limit: int) -> list[Genotype]:
+        """The first round, then a round of what would widen the front most."""
+        if self._first is None:
+            self._first = self._first_round()
+        if self._first:
+            asked, self._first = self._first[:limit], self._first[limit:]
+            return asked
+        measured = [r for r in self._results if r.values is not None]
+        if len(measured) < 3:
+            return self._seen.sample(self._problem.space, self._rng, 1)
+        return self._search(min(limit, self._settings.batch))
+
+    def tell(self, results: Sequence[Result]) -> None:
+        """Takes results."""
+        self._seen.add([r.genotype for r in results])
+        self._results += results
+
+    def _first_round(self) -> list[Genotype]:
+        """The smallest and the largest network in the cheapest and the dearest precision; then what tells most.
+
+        Of many drawn networks, half of them even, those that a linear model of the features learns most from.
+        """
+        space, count = self._problem.space, self._settings.first
+        low, high = np.zeros(len(space), dtype=np.int64), space.num_choices - 1
+        mixed = np.where(np.isin(np.arange(len(space)), space.of_kind(KnobKind.PRECISION)), high, low)
+        corners = space.canonical_array(np.stack([low, mixed, high]))
+        found = self._seen.fresh(corners, count)
+        pool = np.concatenate([space.sample_even(self._rng, 10 * count), space.sample(self._rng, 10 * count)])
+        known = np.array([*(r.genotype for r in self._results), *found], dtype=np.int64).reshape(-1, len(space))
+        order = choose_informative(self._computed(pool), self._computed(known), 4 * count)
+        return found + self._seen.fresh(pool[order], count - len(found))
+
+    def _computed(self, genotypes: np.ndarray) -> np.ndarray:
+        """Features that no measurement enters, so that the first round is the same wherever it runs."""
+        layout, features = self._problem.layout, self._features(genotypes)
+        measured = [*range(layout.damage.start, layout.damage.stop), *([features.shape[1] - 1] if layout.prior else [])]
+        return np.delete(features, measured, axis=1)
+
+    # Predictions
+
+    def _features(self, genotypes: np.ndarray) -> np.ndarray:
+        return self._problem.features(genotypes)
+
+    def _groups(self, column: str) -> list[FeatureGroup]:
+        """What a quantity is predicted from: latency from the work of units, what is judged from their damage."""
+        layout, settings = self._problem.layout, self._settings
+        genes = range(layout.damage.stop, layout.damage.stop + int(self._problem.space.num_choices.sum()))
+        summary = range(layout.num_summary if settings.use_summary else 0)
+        groups = [FeatureGroup("costs", tuple(summary), radial=True), FeatureGroup("genes", tuple(genes), radial=True)]
+        if column == LATENCY or "throughput" in column:
+            groups.append(FeatureGroup("work of units", tuple(range(layout.use.start, layout.use.stop))))
+        elif settings.use_damage:
+            groups.append(FeatureGroup("damage", tuple(range(layout.damage.start, layout.damage.stop)), radial=True))
+        return groups
+
+    def _fit(self) -> dict[str, Surrogate]:
+        measured = [r for r in self._results if r.values is not None]
+        features = self._features(np.array([r.genotype for r in measured]))
+        found: dict[str, Surrogate] = {}
+        wanted = list(self._columns)
+        informed = self._settings.use_fidelity and all(ERROR_OBJECTIVE.column in (r.values or {}) for r in measured)
+        if informed and ERROR_OBJECTIVE.column not in wanted:
+            wanted.insert(0, ERROR_OBJECTIVE.column)
+        wanted.sort(key=lambda c: c != ERROR_OBJECTIVE.column)
+        for column in wanted:
+            targets = np.array([r.values[column] for r in measured if r.values])
+            helper = found.get(ERROR_OBJECTIVE.column) if self._is_judged(column) else None
+            found[column] = self._fit_one(column, features, targets, helper)
+            self._weights[column] = found[column].process.log_weights
+        return found
+
+    def _is_judged(self, column: str) -> bool:
+        """Whether a quantity is a metric, for which the distance to the float network is a finer measure."""
+        first = self._problem.objectives[0]
+        return column != ERROR_OBJECTIVE.column and column == first.column and first.name == "accuracy"
+
+    def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
+        prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
+        groups = self._groups(column)
+        if helper is not None:
+            groups.append(FeatureGroup("error", (features.shape[1],), radial=True))
+        model = Surrogate(GaussianProcess(groups), logarithmic=bool((targets > 0).all()), prior=prior, helper=helper)
+        return model.fit(features, targets, start=self._weights.get(column))
+
+    # Choosing
+
+    def _search(self, count: int) -> list[Genotype]:
+        models = self._fit()
+        pool = self._pool(models)
+        if not len(pool):
+            return []
+        chosen = self._choose(models, pool, count)
+        asked = self._seen.fresh(pool[chosen], count)
+        if asked:
+            features = self._features(np.array(asked))
+            predicted = {c: models[c].predict(features)[0] for c in self._columns}
+            for i, genotype in enumerate(asked):
+                self._predictions[genotype] = {c: float(predicted[c][i]) for c in self._columns}
+        return asked
+
+    def _pool(self, models: dict[str, Surrogate]) -> np.ndarray:
+        """Unmeasured candidates of which some may widen the front: int array (n, num_knobs), n <= shortlist."""
+        space, settings = self._problem.space, self._settings
+        if space.log10_size() <= np.log10(settings.inner_evaluations * 5):
+            pool = space.everything()
+        else:
+            pool = self._evolved_pool(models)
+        fresh = np.array([tuple(row) not in self._seen for row in pool.tolist()], dtype=bool)
+        pool = pool[fresh]
+        if len(pool) <= settings.shortlist:
+            return pool
+        features = self._features(pool)
+        predicted = {c: models[c].predict(features) for c in self._columns}
+        costs = self._problem.costs(pool)
+        kept: list[int] = []
+        for boldness in (0.0, 1.0, 2.0) if settings.use_uncertainty else (0.0,):
+            values = {**costs, **{c: self._bold(c, *predicted[c], boldness) for c in self._columns}}
+            points, broken = self._minimised(values)
+            rank = np.argsort(_layers(points, broken, settings.shortlist), kind="stable")
+            kept += rank[: settings.shortlist // (3 if settings.use_uncertainty else 1)].tolist()
+        return pool[list(dict.fromkeys(kept))]
+
+    def _bold(self, column: str, mean: np.ndarray, error: np.ndarray, boldness: float) -> np.ndarray:
+        """A prediction that is `boldness` standard errors better than the mean."""
+        better = [1.0 if o.direction == "max" else -1.0 for o in self._problem.objectives if o.column == column]
+        better += [1.0 if c.at_least else -1.0 for c in self._problem.constraints if c.column == column]
+        return mean + better[0] * boldness * error
+
+    def _evolved_pool(self, models: dict[str, Surrogate]) -> np.ndarray:
+        """What NSGA-II finds on the means, and relatives of the measured front, and even and random networks."""
+        space, settings, rng = self._problem.space, self._settings, self._rng
+
+        def evaluate(genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            features = self._features(genotypes)
+            values = {**self._problem.costs(genotypes), **{c: models[c].predict_mean(features) for c in self._columns}}
+            points = columns_to_minimise(values, self._problem.objectives)
+            broken = [c.violation(values[c.column]) for c in self._problem.constraints]
+            return points, np.column_stack(broken) if broken else np.zeros((len(genotypes), 0))
+
+        front = np.array([r.genotype for r in self._front_results()], dtype=np.int64).reshape(-1, len(space))
+        size = 100
+        start = np.concatenate([front, self._last_pool, space.sample_even(rng, size), space.sample(rng, size)])
+        X, _, _ = evolve(
+            space,
+            evaluate,
+            num_objectives=len(self._problem.objectives),
+            num_constraints=len(self._problem.constraints),
+            start=np.unique(start, axis=0)[rng.permutation(len(np.unique(start, axis=0)))][: 2 * size],
+            evaluations=settings.inner_evaluations,
+            seed=int(rng.integers(2**31)),
+        )
+        self._last_pool = X[rng.permutation(len(X))[:size]]
+        parents = np.concatenate([front, X])
+        relatives = mutate(space, parents[rng.integers(0, len(parents), 4 * size)], rng)
+        drawn = [space.sample_even(rng, size), space.sample(rng, size)]
+        return np.unique(np.concatenate([X, relatives, *drawn]), axis=0)
+
+    def _minimised(self, values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Objectives to minimise (n, m), and by how much limits are broken, relative to them, (n,)."""
+        points = columns_to_minimise(values, self._problem.objectives)
+        broken = np.zeros(len(points))
+        for limit in self._problem.constraints:
+            broken += np.maximum(limit.violation(values[limit.column]), 0) / max(abs(limit.limit), 1e-9)
+        return points, broken
+
+    def _front_results(self) -> list[Result]:
+        """Measured candidates that keep the limits and that none of these dominates."""
+        measured = [r for r in self._results if r.values is not None]
+        kept = [r for r in measured if all(c.met(r.values or {}) for c in self._problem.constraints)]
+        if not kept:
+            return []
+        points = to_minimise([r.values for r in kept if r.values], self._problem.objectives)
+        return [r for r, good in zip(kept, is_nondominated(points), strict=True) if good]
+
+    def _choose(self, models: dict[str, Surrogate], pool: np.ndarray, count: int) -> list[int]:
+        """Rows of the pool, each the best under functions of its own."""
+        features, costs = self._features(pool), self._problem.costs(pool)
+        means = {c: models[c].predict(features)[0] for c in self._columns}
+        expected, _ = self._minimised({**costs, **means})
+        front_results = self._front_results()
+        front = to_minimise([r.values for r in front_results if r.values], self._problem.objectives)
+        front = front.reshape(-1, len(self._problem.objectives))
+        chosen: list[int] = []
+        for _ in range(min(count, len(pool))):
+            values = means
+            if self._settings.use_uncertainty:
+                values = {c: models[c].sample(features, self._rng) for c in self._columns}
+            points, broken = self._minimised({**costs, **values})
+            gains = hypervolume_gains(points, front)
+            gains = np.where(broken > 0, -broken, gains)
+            gains[chosen] = -np.inf
+            if gains.max() == 0:  # under these functions the front is complete: of all, the one closest to it
+                distance = np.where(np.isfinite(gains), _distance(points, front), -np.inf)
+                gains = np.where(broken > 0, -np.inf, distance)
+            best = int(np.argmax(gains))
+            chosen.append(best)
+            front = np.concatenate([front, expected[best : best + 1]])
+            front = front[is_nondominated(front)]
+        return chosen
+
+    # What was learnt
+
+    def report(self) -> dict[str, Any]:
+        """Per predicted column: the model, its scores, every prediction beside its measurement, and what matters."""
+        measured = [r for r in self._results if r.values is not None]
+        if len(measured) < _FOLDS:
+            return {}
+        models = self._fit()
+        features = self._features(np.array([r.genotype for r in measured]))
+        found: dict[str, Any] = {}
+        for column in self._columns:
+            targets = np.array([r.values[column] for r in measured if r.values])
+            held_out = self._held_out(column, features, measured)
+            ahead = [
+                (self._predictions[r.genotype][column], float(t))
+                for r, t in zip(measured, targets, strict=True)
+                if r.genotype in self._predictions
+            ]
+            relative = (held_out - targets) / np.maximum(np.abs(targets), 1e-12)
+            spread = float(np.sqrt(np.mean(relative**2)))
+            found[column] = predictor_record("gaussian process", len(measured), spread, targets, held_out, ahead) | {
+                "genes": self._importance(models[column])
+            }
+        return found
+
+    def _held_out(self, column: str, features: np.ndarray, measured: Sequence[Result]) -> np.ndarray:
+        """Predictions (n,) of each measured candidate by models that were fitted without it."""
+        values = [r.values or {} for r in measured]
+        held_out = np.zeros(len(values))
+        for train, test in KFold(_FOLDS, shuffle=True, random_state=0).split(features):
+            helper = None
+            if self._is_judged(column) and all(ERROR_OBJECTIVE.column in v for v in values):
+                errors = np.array([values[i][ERROR_OBJECTIVE.column] for i in train])
+                helper = self._fit_one(ERROR_OBJECTIVE.column, features[train], errors, None)
+            targets = np.array([values[i][column] for i in train])
+            model = self._fit_one(column, features[train], targets, helper)
+            held_out[test] = model.predict(features[test])[0]
+        return held_out
+
+    def _importance(self, model: Surrogate) -> dict[str, float]:
+        """By knob, how far its choices move the prediction on average, relative to the mean prediction.
+
+        A Gaussian process has no importance of its own: each knob is set to all of its choices in turn, in networks
+        that are drawn at random and are the same for all knobs.
+        """
+        space = self._problem.space
+        drawn = space.sample(np.random.default_rng(0), _IMPORTANCE_SAMPLES)
+        level = float(np.abs(model.predict(self._features(drawn))[0]).mean()) or 1.0
+        found = {}
+        for i, knob in enumerate(space.knobs):
+            if len(knob.choices) < 2:
+                continue
+            means = []
+            for choice in range(len(knob.choices)):
+                changed = drawn.copy()
+                changed[:, i] = choice
+                changed = space.canonical_array(changed)
+                means.append(float(model.predict_mean(self._features(changed)).mean()))
+            found[knob.name] = (max(means) - min(means)) / level
+        return found
+
+
+def _layers(points: np.ndarray, broken: np.ndarray, wanted: int) -> np.ndarray:
+    """The number of the front that each point is on (n,), those that break limits last; `wanted` ones suffice."""
+    layer = np.full(len(points), np.inf)
+    left = np.flatnonzero(broken == 0)
+    number, found = 0, 0
+    while len(left) and found < wanted:
+        good = left[is_nondominated(points[left])]
+        layer[good] = number
+        number, found = number + 1, found + len(good)
+        left = np.setdiff1d(left, good)
+    outside = np.flatnonzero(broken > 0)
+    layer[outside] = 1e6 + broken[outside]
+    return layer
+
+
+def _distance(points: np.ndarray, front: np.ndarray) -> np.ndarray:
+    """How far points (n, m) are from widening a front, in units of its ranges, negated: (n,); 0 is on it."""
+    if not len(front):
+        return np.zeros(len(points))
+    low, high = front.min(axis=0), front.max(axis=0)
+    scale = np.where(high > low, high - low, 1.0)
+    over = (points[:, None, :] - front[None]) / scale
+    return -np.asarray(np.maximum(over.min(axis=2), 0.0).max(axis=1))

@@ -1,0 +1,166 @@
+"""Gaussian processes whose covariance is a sum over groups of features, with the share of each group learnt.
+
+A group enters by a linear kernel (effects that add up, as those of genes do) and, where asked for, by radial ones (what
+does not add up). The weights of the kernels maximise the marginal likelihood. Source: C. Rasmussen and C. Williams,
+Gaussian Processes for Machine Learning (2006), sections 2.2, 4.2.4 and 5.4.1; leave-one-out predictions 5.4.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, cholesky
+from scipy.optimize import minimize
+
+_JITTER = 1e-8
+_PRIOR_SPREAD = 3.0  # of the logarithm of a weight: far from any measurement it keeps weights finite
+_LOWEST, _HIGHEST = np.log(1e-7), np.log(1e4)
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Columns that share a kernel.
+
+    Attributes:
+        name: For what is told of it.
+        columns: Which columns of the features.
+        radial: Whether it enters by a radial kernel too.
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    radial: bool = False
+
+
+class GaussianProcess:
+    """A regression with uncertainty, of few samples on many features."""
+
+    def __init__(self, groups: Sequence[FeatureGroup]) -> None:
+        self._groups = [g for g in groups if g.columns]
+        self.log_weights = np.zeros(0)
+
+    @property
+    def names(self) -> list[str]:
+        """What each weight belongs to; the last one is the noise."""
+        return [f"{name} {kind}" for _, name, kind in self._kernels()] + ["noise"]
+
+    def _kernels(self) -> list[tuple[FeatureGroup, str, str]]:
+        found = []
+        for group in self._groups:
+            found.append((group, group.name, "linear"))
+            if group.radial:
+                found.append((group, group.name, "radial"))
+        return found
+
+    def fit(self, features: np.ndarray, targets: np.ndarray, *, start: np.ndarray | None = None) -> GaussianProcess:
+        """Learns the weights.
+
+        Args:
+            features: (n, num_features).
+            targets: (n,).
+            start: `log_weights` of an earlier fit, from which it is faster.
+        """
+        self._middle, spread = features.mean(axis=0), features.std(axis=0)
+        self._spread = np.where(spread > 1e-12, spread, 1.0)
+        self._offset, self._scale = float(targets.mean()), float(targets.std()) or 1.0
+        self._rows = self._scaled(features)
+        self._lengths = [self._median_distance(g) for g in self._groups]
+        y = (targets - self._offset) / self._scale
+        grams = self._grams(self._rows, self._rows)
+        count = len(grams) + 1
+        self._centre = np.log(np.full(count, 1.0 / count))
+        self._centre[-1] = np.log(0.05)
+        best = minimize(
+            self._cost,
+            self._centre if start is None or len(start) != count else start,
+            args=(grams, y),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(_LOWEST, _HIGHEST)] * count,
+            options={"maxiter": 40},
+        )
+        self.log_weights = np.asarray(best.x)
+        weights = np.exp(self.log_weights)
+        covariance = np.tensordot(weights[:-1], grams, 1) + (weights[-1] + _JITTER) * np.eye(len(y))
+        self._factor = cho_factor(covariance, lower=True)
+        self._alpha = cho_solve(self._factor, y)
+        self._targets = y
+        return self
+
+    def _scaled(self, features: np.ndarray) -> np.ndarray:
+        return (features - self._middle) / self._spread
+
+    def _median_distance(self, group: FeatureGroup) -> float:
+        rows = self._rows[:, group.columns]
+        squared = _squared_distances(rows, rows)
+        far = squared[squared > 1e-12]
+        return float(np.median(far)) if len(far) else 1.0
+
+    def _grams(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Kernel matrices of scaled rows (n, f) and (m, f): (num_kernels, n, m)."""
+        found = []
+        for group, length in zip(self._groups, self._lengths, strict=True):
+            x, z = a[:, group.columns], b[:, group.columns]
+            found.append(x @ z.T / len(group.columns))
+            if group.radial:
+                found.append(np.exp(-_squared_distances(x, z) / length))
+        return np.stack(found)
+
+    def _cost(self, theta: np.ndarray, grams: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+        """Negative log marginal likelihood with a wide prior on the weights, and its gradient."""
+        weights = np.exp(theta)
+        covariance = np.tensordot(weights[:-1], grams, 1) + (weights[-1] + _JITTER) * np.eye(len(y))
+        factor = cho_factor(covariance, lower=True)
+        alpha = cho_solve(factor, y)
+        inverse = cho_solve(factor, np.eye(len(y)))
+        value = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor[0])).sum())
+        inner = inverse - np.outer(alpha, alpha)
+        gradient = np.append(np.tensordot(grams, inner, 2), np.trace(inner)) * weights * 0.5
+        away = (theta - self._centre) / _PRIOR_SPREAD
+        return value + 0.5 * float(away @ away), gradient + away / _PRIOR_SPREAD
+
+    def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means and standard errors without the noise of a measurement: two arrays (n,)."""
+        mean, cross = self._mean(features)
+        weights = np.exp(self.log_weights)[:-1]
+        rows = self._scaled(features)
+        own = np.zeros(len(rows))
+        i = 0
+        for group in self._groups:
+            own += weights[i] * (rows[:, group.columns] ** 2).sum(axis=1) / len(group.columns)
+            i += 1
+            if group.radial:
+                own += weights[i]
+                i += 1
+        reduced = own - np.einsum("ij,ji->i", cross, cho_solve(self._factor, cross.T))
+        return mean, np.sqrt(np.maximum(reduced, 0.0)) * self._scale
+
+    def predict_mean(self, features: np.ndarray) -> np.ndarray:
+        """Means alone (n,), which is faster."""
+        return self._mean(features)[0]
+
+    def _mean(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        cross = np.tensordot(np.exp(self.log_weights)[:-1], self._grams(self._scaled(features), self._rows), 1)
+        return self._offset + self._scale * (cross @ self._alpha), cross
+
+    def sample(self, features: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Draws functions from the posterior at features (n, num_features): (count, n)."""
+        mean, cross = self._mean(features)
+        rows = self._scaled(features)
+        weights = np.exp(self.log_weights)[:-1]
+        covariance = np.tensordot(weights, self._grams(rows, rows), 1) - cross @ cho_solve(self._factor, cross.T)
+        size = max(float(np.diag(covariance).max()), _JITTER)
+        lower = cholesky(covariance + 1e-6 * size * np.eye(len(rows)), lower=True)
+        return mean + self._scale * (lower @ rng.standard_normal((len(rows), count))).T
+
+    def leave_one_out(self) -> np.ndarray:
+        """Predictions (n,) of each sample from all others, under the weights that were learnt from all."""
+        inverse = cho_solve(self._factor, np.eye(len(self._targets)))
+        return self._offset + self._scale * (self._targets - self._alpha / np.diag(inverse))
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * a @ b.T
+    return np.asarray(np.maximum(squared, 0.0))
