@@ -61,7 +61,8 @@ class Recipe(BaseModel):
         latency_precision: Half the width of a verified latency's interval, relative to it, down to which processes are
             added (0.02 is 2%); None adds none.
         latency_max_rounds: Most processes per network in the final verification.
-        warm_from: Run folder whose latencies predictions begin with: of another network, hint, or machine.
+        warm_from: Run folder whose latencies predictions begin with: of another network, hint, or machine; of the same
+            space also with its accuracies.
         seed: Seed of everything random.
     """
 

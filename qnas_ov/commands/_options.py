@@ -103,6 +103,6 @@ SETTINGS = options(
         "--latency-precision", type=percent,
         help="Adds processes in the final rounds until latencies are known to this, for instance 2%.",
     ),
-    click.option("--warm-from", metavar="RUN", help="Run folder whose latencies predictions of latency begin with."),
+    click.option("--warm-from", metavar="RUN", help="Run folder whose measurements predictions begin with."),
     click.option("--seed", type=int, help="Seed of everything random but the splits.  [default: 0]"),
 )  # fmt: skip

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qnas_ov.algorithms import Constraint, Result, SearchAlgorithm, SearchProblem, make_algorithm
 from qnas_ov.core.files import write_json
 from qnas_ov.core.fingerprint import digest_json
@@ -32,8 +34,8 @@ from qnas_ov.pipeline._table import recall_or_measure_table, unit_work
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._timing import tell_disturbances, told_source
 from qnas_ov.pipeline._verify import Verified, Verifier
-from qnas_ov.pipeline._warm import prior_of_run
-from qnas_ov.predict import FeatureMap, LookUpTable, Prior, UnitDamage
+from qnas_ov.pipeline._warm import judged_of_run, prior_of_run
+from qnas_ov.predict import Damage, FeatureMap, LookUpTable, Prior
 
 FINISHED = "finished"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
@@ -107,7 +109,7 @@ def _run_search(
         constraints = make_constraints(setup, baselines)
         folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
         prior = warm or latency_table(setup, network, evaluator, folder, progress)
-        damage = unit_damage(setup, network, evaluator, folder, progress)
+        damage = known_damage(setup, network, evaluator, folder, progress)
         problem = make_problem(setup, network, constraints, prior, damage)
         algorithm = make_algorithm(
             setup.recipe.algorithm,
@@ -194,14 +196,18 @@ def latency_table(
     )
 
 
-def unit_damage(
+def known_damage(
     setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
-) -> UnitDamage | None:
-    """What INT8 costs each unit alone; None where nothing is predicted from it."""
-    judged = {setup.task.metric.column, ERROR_OBJECTIVE.column}
-    if setup.recipe.algorithm != "qnas" or not judged & {o.column for o in setup.objectives}:
+) -> Damage | None:
+    """What is known of how candidates will be judged: what INT8 costs each unit alone, what an earlier run tells."""
+    recipe, judged = setup.recipe, (setup.task.metric.column, ERROR_OBJECTIVE.column)
+    if recipe.algorithm != "qnas" or not set(judged) & {o.column for o in setup.objectives}:
         return None
-    return recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)
+    parts = [recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)]
+    if recipe.warm_from is not None:
+        parts.append(judged_of_run(Path(recipe.warm_from), network.builder, judged, progress))
+    known = [part for part in parts if part is not None]
+    return (lambda genotypes: np.column_stack([part(genotypes) for part in known])) if known else None
 
 
 def make_problem(
@@ -209,7 +215,7 @@ def make_problem(
     network: Network,
     constraints: tuple[Constraint, ...],
     prior: Prior | None,
-    damage: UnitDamage | None,
+    damage: Damage | None,
 ) -> SearchProblem:
     """What the search is told: no torch, no OpenVINO."""
     costs = network.builder.compute_costs

@@ -1,4 +1,4 @@
-"""Latencies of another run as the beginning of predictions: of another network, another hint, or another machine."""
+"""Another run as the beginning of predictions: of another network, another hint, or another machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from qnas_ov.core.errors import InputError, RunFolderError
 from qnas_ov.core.progress import Progress
+from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import CandidateBuilder
 from qnas_ov.journal import read_journal
 from qnas_ov.pipeline._table import unit_work
-from qnas_ov.predict import FeatureMap, Prior, RelativeRidge, UnitUse, UnitWork, fit_predictor
+from qnas_ov.predict import Damage, FeatureMap, Prior, RelativeRidge, UnitUse, UnitWork, fit_predictor
 from qnas_ov.space import Knob, KnobKind, Space
 
 _FEWEST = 8
@@ -34,7 +35,8 @@ def prior_of_run(folder: Path, builder: CandidateBuilder, progress: Progress) ->
         InputError: If it is no run, has too few latencies, or has other inference precisions.
         RunFolderError: If it is damaged.
     """
-    space, units, genotypes, latencies = _read(folder)
+    space, units, found = _read(folder)
+    genotypes, latencies = np.array([e.genotype for e in found]), np.array([e.values["latency_ms"] for e in found])
     if _choices(space) != _choices(builder.space):
         raise InputError(
             f"--warm-from '{folder}' must have the same precisions and inference precisions: it has {_choices(space)}, "
@@ -43,6 +45,38 @@ def prior_of_run(folder: Path, builder: CandidateBuilder, progress: Progress) ->
     prior, told = prior_of_latencies(space, units, genotypes, latencies, builder)
     progress.say(f"predictions of latency begin with {len(latencies)} candidates of {told}{folder}")
     return prior
+
+
+def judged_of_run(folder: Path, builder: CandidateBuilder, columns: Sequence[str], progress: Progress) -> Damage | None:
+    """What a run of the same space tells of how candidates are judged: its predictions of these columns.
+
+    Args:
+        folder: The run, which `prior_of_run` has taken.
+        builder: The space to predict in.
+        columns: Accuracy, and the distance to the float network's outputs, as far as the run holds them.
+        progress: Where to tell what is taken over.
+
+    Returns:
+        Genotypes (n, num_knobs) to float array (n, num_columns); None if the space is another one.
+    """
+    space, _, found = _read(folder)
+    if space.to_json() != builder.space.to_json():
+        return None
+    known = [c for c in columns if all(c in e.values for e in found)]
+    features = FeatureMap(builder.space, builder.compute_costs, units=unit_work(builder))
+    rows = features(np.array([e.genotype for e in found]))
+    fitted = [
+        fit_predictor(rows, np.array([e.values[c] for e in found]), seed=0, layout=features.layout) for c in known
+    ]
+    if not fitted:
+        return None
+    progress.say(f"predictions of {' and '.join(known)} begin with {len(found)} candidates of {folder}")
+
+    def predict(genotypes: np.ndarray) -> np.ndarray:
+        chosen = features(genotypes)
+        return np.column_stack([f.predict(chosen) for f in fitted])
+
+    return predict
 
 
 def prior_of_latencies(
@@ -77,8 +111,8 @@ def _choices(space: Space) -> list[list[str]]:
     return [[str(c) for c in units], *([str(c) for c in h] for h in hints)]
 
 
-def _read(folder: Path) -> tuple[Space, list[UnitWork], np.ndarray, np.ndarray]:
-    """Space, units, genotypes (n, num_knobs) and latencies in milliseconds (n,) of a run."""
+def _read(folder: Path) -> tuple[Space, list[UnitWork], list[Evaluation]]:
+    """Space, units, and the measured candidates of a run that have a latency."""
     place = folder / "space.json"
     if not place.is_file():
         raise InputError(f"--warm-from '{folder}' is no run folder, it holds no space.json: give the --out of a search")
@@ -97,9 +131,4 @@ def _read(folder: Path) -> tuple[Space, list[UnitWork], np.ndarray, np.ndarray]:
         raise InputError(
             f"--warm-from '{folder}' must hold at least {_FEWEST} latencies: it holds {len(measured)}; choose another"
         )
-    return (
-        space,
-        units,
-        np.array([e.genotype for e in measured]),
-        np.array([e.values["latency_ms"] for e in measured]),
-    )
+    return space, units, measured

@@ -2,7 +2,7 @@
 
 from qnas_ov.predict._active import choose_informative
 from qnas_ov.predict._damage import UnitDamage
-from qnas_ov.predict._features import FeatureLayout, FeatureMap, Prior
+from qnas_ov.predict._features import Damage, FeatureLayout, FeatureMap, Prior
 from qnas_ov.predict._gaussian import FeatureGroup, GaussianProcess
 from qnas_ov.predict._linear import RelativeRidge
 from qnas_ov.predict._predictors import PUBLISHED_KINDS, FittedPredictor, Scores, fit_predictor, predict_left_out, score
@@ -11,6 +11,7 @@ from qnas_ov.predict._units import UnitUse, UnitWork
 
 __all__ = [
     "PUBLISHED_KINDS",
+    "Damage",
     "FeatureGroup",
     "FeatureLayout",
     "FeatureMap",

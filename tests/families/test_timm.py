@@ -101,7 +101,10 @@ def test_the_preprocessing_is_that_of_its_configuration(tmp_path: Path) -> None:
     [
         ({"pretrained_cfg": {"input_size": [3, 8, 8]}}, r"beit3_base_patch16_224 cannot be used \(KeyError: 'interpol"),
         ({"model_args": {"qk_norm": True}}, "model_args may hold .*, and holds qk_norm"),
-        ({"model_args": {"depth": 3}}, "do not fit its config.json: missing .*beit3.encoder.layers.2"),
+        (
+            {"model_args": {**CONFIG["model_args"], "depth": 3}},
+            "do not fit its config.json: missing .*beit3.encoder.layers.2",
+        ),
         ({"pretrained_cfg": {**CONFIG["pretrained_cfg"], "crop_mode": "border"}}, "crop_mode must be center or squash"),
     ],
 )

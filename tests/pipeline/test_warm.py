@@ -14,7 +14,7 @@ from qnas_ov.core.progress import Silent
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import CandidateBuilder, Scheme
 from qnas_ov.journal import Journal
-from qnas_ov.pipeline._warm import prior_of_run
+from qnas_ov.pipeline._warm import judged_of_run, prior_of_run
 from qnas_ov.predict import score
 
 
@@ -36,7 +36,8 @@ def run(tiny_builder: CandidateBuilder, tmp_path_factory: pytest.TempPathFactory
     journal = Journal(folder / "evaluations.sqlite")
     genotypes = tiny_builder.space.sample(np.random.default_rng(5), 30)
     for i, (genotype, ms) in enumerate(zip(genotypes.tolist(), times(tiny_builder, genotypes), strict=True)):
-        journal.append(Evaluation(str(i), "search", f"c{i}", tuple(genotype), "ok", {"latency_ms": float(ms)}))
+        values = {"latency_ms": float(ms), "output_error": 1.0 / float(ms)}
+        journal.append(Evaluation(str(i), "search", f"c{i}", tuple(genotype), "ok", values))
     journal.append(Evaluation("f", "search", "c99", tuple(genotypes[0].tolist()), "failed", reason="a crash"))
     journal.close()
     return folder
@@ -55,6 +56,18 @@ def test_a_run_of_the_same_space_is_taken_over(
     found = score(times(tiny_builder, unseen), prior_of_run(run, tiny_builder, Silent())(unseen))
     assert found.kendall_tau > 0.95
     assert found.mape < 0.03
+
+
+def test_how_candidates_of_the_same_space_were_judged_is_taken_over(
+    run: Path, tiny_builder: CandidateBuilder, rng: np.random.Generator
+) -> None:
+    unseen = tiny_builder.space.sample(rng, 50)
+    columns = ("accuracy_top1", "output_error")  # of which the run holds one
+    found = judged_of_run(run, tiny_builder, columns, Silent())
+    assert found is not None
+    assert found(unseen).shape == (50, 1)
+    assert score(1.0 / times(tiny_builder, unseen), found(unseen)[:, 0]).kendall_tau > 0.8
+    assert judged_of_run(run, rebuilt(tiny_builder, ("f32",)), columns, Silent()) is None
 
 
 def test_a_run_of_another_space_tells_by_units_and_work(
