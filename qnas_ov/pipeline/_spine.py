@@ -203,7 +203,7 @@ def known_damage(
     recipe, judged = setup.recipe, (setup.task.metric.column, ERROR_OBJECTIVE.column)
     if recipe.algorithm != "qnas" or not set(judged) & {o.column for o in setup.objectives}:
         return None
-    parts = [recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)]
+    parts: list[Damage | None] = [recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)]
     if recipe.warm_from is not None:
         parts.append(judged_of_run(Path(recipe.warm_from), network.builder, judged, progress))
     known = [part for part in parts if part is not None]
