@@ -1,8 +1,8 @@
 """qnas: a Bayesian search that knows what a candidate costs, where latency goes, and which units INT8 hurts.
 
-A few candidates that tell most come first. Then, in rounds: a Gaussian process per measured quantity; a function drawn
-from each; and the candidate that would widen the front most if the drawn functions were true. Each candidate of a round
-is chosen with draws of its own, so that a round is diverse, and as if the earlier ones had come out as predicted.
+A few candidates that tell most come first. Then, in rounds: a Gaussian process per measured quantity, and the
+candidates that would widen the front most, most of them if the predictions were true, one if functions drawn from the
+processes were. Each is chosen as if the earlier ones of its round had come out as predicted, so that a round is diverse.
 Sources: E. Bradford et al., Efficient multiobjective optimization employing Gaussian processes, spectral sampling and a
 genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Bayesian Optimization of Multiple Noisy Objectives (2021).
 
@@ -22,10 +22,10 @@ from sklearn.model_selection import KFold
 from qnas_ov.algorithms._linas import predictor_record
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve, mutate
-from qnas_ov.algorithms._surrogate import Surrogate
+from qnas_ov.algorithms._surrogate import Surrogate, Weights
 from qnas_ov.core.records import ERROR_OBJECTIVE
 from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
-from qnas_ov.predict import FeatureGroup, GaussianProcess, choose_informative
+from qnas_ov.predict import FeatureGroup, choose_informative
 from qnas_ov.space import Genotype, KnobKind
 
 LATENCY = "latency_ms"
@@ -39,23 +39,23 @@ class QnasSettings:
     Attributes:
         first: Candidates of the first round, which no model chooses.
         batch: Candidates of each later round.
+        explore: Candidates of a round that drawn functions choose; the means choose the others.
         inner_evaluations: Predictions of a round, where the space is too large to predict all of it.
         shortlist: Candidates that functions are drawn for.
         use_prior: Whether the table of unit times leads the prediction of latency.
         use_damage: Whether the damage of units is a feature.
         use_fidelity: Whether the distance to the float network helps to predict accuracy.
-        use_uncertainty: Whether functions are drawn; without it the means decide.
         use_summary: Whether computed costs are features.
     """
 
     first: int = 8
     batch: int = 4
+    explore: int = 1
     inner_evaluations: int = 2_000
     shortlist: int = 300
     use_prior: bool = True
     use_damage: bool = True
     use_fidelity: bool = True
-    use_uncertainty: bool = True
     use_summary: bool = True
 
 
@@ -70,7 +70,7 @@ class QnasSearch:
         self._results: list[Result] = []
         self._columns = problem.predicted_columns()
         self._predictions: dict[Genotype, dict[str, float]] = {}
-        self._weights: dict[str, np.ndarray] = {}
+        self._weights: dict[str, Weights] = {}
         self._first: list[Genotype] | None = None
         self._last_pool = np.zeros((0, len(problem.space)), dtype=np.int64)
 
@@ -142,7 +142,7 @@ class QnasSearch:
             targets = np.array([r.values[column] for r in measured if r.values])
             helper = found.get(ERROR_OBJECTIVE.column) if self._is_judged(column) else None
             found[column] = self._fit_one(column, features, targets, helper)
-            self._weights[column] = found[column].process.log_weights
+            self._weights[column] = found[column].weights
         return found
 
     def _is_judged(self, column: str) -> bool:
@@ -151,11 +151,11 @@ class QnasSearch:
         return column != ERROR_OBJECTIVE.column and column == first.column and first.name == "accuracy"
 
     def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
-        prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
         groups = self._groups(column)
         if helper is not None:
             groups.append(FeatureGroup("error", (features.shape[1],), radial=True))
-        model = Surrogate(GaussianProcess(groups), logarithmic=bool((targets > 0).all()), prior=prior, helper=helper)
+        prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
+        model = Surrogate(groups, prior=prior, helper=helper)
         return model.fit(features, targets, start=self._weights.get(column))
 
     # Choosing
@@ -189,11 +189,11 @@ class QnasSearch:
         predicted = {c: models[c].predict(features) for c in self._columns}
         costs = self._problem.costs(pool)
         kept: list[int] = []
-        for boldness in (0.0, 1.0, 2.0) if settings.use_uncertainty else (0.0,):
+        for boldness in (0.0, 1.0, 2.0) if settings.explore else (0.0,):
             values = {**costs, **{c: self._bold(c, *predicted[c], boldness) for c in self._columns}}
             points, broken = self._minimised(values)
             rank = np.argsort(_layers(points, broken, settings.shortlist), kind="stable")
-            kept += rank[: settings.shortlist // (3 if settings.use_uncertainty else 1)].tolist()
+            kept += rank[: settings.shortlist // (3 if settings.explore else 1)].tolist()
         return pool[list(dict.fromkeys(kept))]
 
     def _bold(self, column: str, mean: np.ndarray, error: np.ndarray, boldness: float) -> np.ndarray:
@@ -257,9 +257,9 @@ class QnasSearch:
         front = to_minimise([r.values for r in front_results if r.values], self._problem.objectives)
         front = front.reshape(-1, len(self._problem.objectives))
         chosen: list[int] = []
-        for _ in range(min(count, len(pool))):
+        for number in range(min(count, len(pool))):
             values = means
-            if self._settings.use_uncertainty:
+            if number >= count - self._settings.explore:
                 values = {c: models[c].sample(features, self._rng) for c in self._columns}
             points, broken = self._minimised({**costs, **values})
             gains = hypervolume_gains(points, front)

@@ -2,64 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from qnas_ov.predict import GaussianProcess
+from qnas_ov.predict import FeatureGroup, GaussianProcess
+
+Weights = dict[tuple[bool, bool], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a quantity enters: as it is or by its logarithm, alone or over a prior; and the process of that."""
+
+    logarithmic: bool
+    prior: bool
+    process: GaussianProcess
 
 
 class Surrogate:
-    """A Gaussian process of one quantity: of its logarithm where it is positive, over what is known of it before.
+    """A Gaussian process of one quantity, in the form that predicts left-out samples best.
 
-    Attributes:
-        process: The Gaussian process.
+    It may be of the quantity or, where that is positive, of its logarithm; and of what a prior leaves over. A helper
+    predicts a finer measure of the same, and its prediction is a feature.
     """
 
-    def __init__(self, process: GaussianProcess, *, logarithmic: bool, prior: bool, helper: Surrogate | None) -> None:
+    def __init__(self, groups: Sequence[FeatureGroup], *, prior: bool, helper: Surrogate | None) -> None:
         """Makes it.
 
         Args:
-            process: Of the features, and of one column more where there is a helper.
-            logarithmic: Whether the logarithm is modelled.
-            prior: Whether the last column of the features is a prediction, of which the rest is modelled.
-            helper: What predicts a finer measure of the same, which is a feature too.
+            groups: Of the features, and of one column more where there is a helper.
+            prior: Whether the last column of the features is a prediction.
+            helper: What predicts the finer measure.
         """
-        self.process = process
-        self._logarithmic = logarithmic
-        self._prior = prior
+        self._groups = list(groups)
+        self._with_prior = prior
         self._helper = helper
+        self._form: _Form | None = None
+        self.weights: Weights = {}
 
-    def fit(self, features: np.ndarray, targets: np.ndarray, *, start: np.ndarray | None) -> Surrogate:
-        """Fits features (n, num_features) to targets (n,); `start` are the weights of an earlier fit."""
-        known = None if self._helper is None else self._helper.process.leave_one_out()
-        values = np.log(targets) if self._logarithmic else targets
-        self.process.fit(self._extended(features, known), values - self._before(features), start=start)
+    def fit(self, features: np.ndarray, targets: np.ndarray, *, start: Weights | None = None) -> Surrogate:
+        """Fits features (n, num_features) to targets (n,); `start` are the `weights` of an earlier one."""
+        known = None if self._helper is None else self._helper.leave_one_out()
+        extended = self._extended(features, known)
+        forms = [(False, False)]
+        if (targets > 0).all():
+            forms += [(True, False), *([(True, True)] if self._with_prior else [])]
+        errors = []
+        fitted = []
+        for logarithmic, prior in forms:
+            values = np.log(targets) if logarithmic else targets
+            process = GaussianProcess(self._groups)
+            first = (start or {}).get((logarithmic, prior))
+            process.fit(extended, values - _before(features, prior), start=first)
+            fitted.append(_Form(logarithmic, prior, process))
+            self.weights[logarithmic, prior] = process.log_weights
+            left_out = _outward(fitted[-1], process.leave_one_out(), features)
+            errors.append(float(np.abs(left_out - targets).mean()))
+        self._form = fitted[int(np.argmin(errors))]
+        self._left_out = _outward(self._form, self._form.process.leave_one_out(), features)
         return self
 
-    def _before(self, features: np.ndarray) -> np.ndarray | float:
-        """The logarithm of the prior, 0 without one."""
-        return np.log(np.maximum(features[:, -1], 1e-12)) if self._prior and self._logarithmic else 0.0
+    @property
+    def form(self) -> _Form:
+        """The form that was chosen."""
+        assert self._form is not None, "fit it first"
+        return self._form
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+        words = ["gaussian process", *(["of the logarithm"] if self.form.logarithmic else [])]
+        return " ".join([*words, *(["over the prior"] if self.form.prior else [])])
+
+    def leave_one_out(self) -> np.ndarray:
+        """Predictions (n,) of each sample from all others."""
+        return self._left_out
 
     def _extended(self, features: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
         """The features, and what the helper predicts: of measured samples without knowing theirs."""
         if self._helper is None:
             return features
-        helping = known if known is not None else self._helper.process.predict_mean(self._helper._extended(features))
-        return np.column_stack([features, helping])
-
-    def _outward(self, values: np.ndarray, features: np.ndarray) -> np.ndarray:
-        total = values + self._before(features)
-        return np.exp(total) if self._logarithmic else total
+        return np.column_stack([features, known if known is not None else self._helper.predict_mean(features)])
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predictions and their standard errors: two arrays (n,)."""
-        mean, error = self.process.predict(self._extended(features))
-        outward = self._outward(mean, features)
-        return outward, outward * error if self._logarithmic else error
+        mean, error = self.form.process.predict(self._extended(features))
+        outward = _outward(self.form, mean, features)
+        return outward, outward * error if self.form.logarithmic else error
 
     def predict_mean(self, features: np.ndarray) -> np.ndarray:
         """Predictions alone (n,), which is faster."""
-        return self._outward(self.process.predict_mean(self._extended(features)), features)
+        return _outward(self.form, self.form.process.predict_mean(self._extended(features)), features)
 
     def sample(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A function drawn from what is possible, at features (n, num_features): (n,)."""
-        return self._outward(self.process.sample(self._extended(features), rng, 1)[0], features)
+        return _outward(self.form, self.form.process.sample(self._extended(features), rng, 1)[0], features)
+
+
+def _before(features: np.ndarray, prior: bool) -> np.ndarray | float:
+    """The logarithm of the prior, 0 without one."""
+    return np.log(np.maximum(features[:, -1], 1e-12)) if prior else 0.0
+
+
+def _outward(form: _Form, values: np.ndarray, features: np.ndarray) -> np.ndarray:
+    total = values + _before(features, form.prior)
+    return np.exp(total) if form.logarithmic else total
