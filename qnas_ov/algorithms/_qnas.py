@@ -2,9 +2,10 @@
 
 A few candidates that tell most come first. Then, in rounds: a Gaussian process per measured quantity, and the
 candidates that would widen the front most, most of them if the predictions were true, one if functions drawn from the
-processes were. Each is chosen as if the earlier ones of its round had come out as predicted, so that a round is diverse.
-Sources: E. Bradford et al., Efficient multiobjective optimization employing Gaussian processes, spectral sampling and a
-genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Bayesian Optimization of Multiple Noisy Objectives (2021).
+processes were. Each is chosen as if the earlier ones of its round had come out as predicted, which keeps a round
+diverse. Sources: E. Bradford et al., Efficient multiobjective optimization employing Gaussian processes, spectral
+sampling and a genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Bayesian Optimization of Multiple Noisy
+Objectives (2021).
 
 Accuracy on few samples is coarse. The distance to the float network's outputs is measured with it and is not, so that
 it is predicted first, and its prediction helps to predict accuracy.

@@ -126,14 +126,26 @@ def load_or_build_bank(model: ov.Model, samples: Sequence[Sample], scheme: Schem
 
 
 def build_bank_once(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) -> Bank:
-    """A bank that is used at once and not kept: of a winner, on its own graph. Arguments as in `load_or_build_bank`."""
-    with tempfile.TemporaryDirectory(prefix="qnas-ov-bank-") as folder:
-        _build(model, samples, scheme, folder=Path(folder))
-        return _read(Path(folder), "", collected=True)  # the files stay mapped when their folder is gone
+    """A bank that is used at once and not kept: of a winner, on its own graph. Arguments as in `load_or_build_bank`.
+
+    NNCF gets weights of its own, in memory: on weights that are mapped files, as those of a kept bank are, the
+    CPU plugin has crashed in it (with accuracy control often, here in one of some hundred networks).
+    """
+    with tempfile.TemporaryDirectory(prefix="qnas-ov-bank-") as name:
+        folder = Path(name)
+        own = _core(mapped=False).read_model(save_ir(model, folder / "float.xml"))
+        _build(own, samples, scheme, folder=folder)
+        return _read(folder, "", collected=True, mapped=False)
 
 
-def _read(folder: Path, digest: str, *, collected: bool) -> Bank:
+def _core(*, mapped: bool) -> ov.Core:
     core = ov.Core()
+    core.set_property({"ENABLE_MMAP": mapped})
+    return core
+
+
+def _read(folder: Path, digest: str, *, collected: bool, mapped: bool = True) -> Bank:
+    core = _core(mapped=mapped)
     units = json.loads((folder / "units.json").read_text())
     return Bank(
         source=core.read_model(folder / "source.xml"),
