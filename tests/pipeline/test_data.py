@@ -262,7 +262,9 @@ def test_a_search_on_texts_by_a_metric_that_is_no_mean(tmp_path: Path) -> None:
     for table in (result.front, result.baselines):
         assert (table["test_matthews_ci95_low"] <= table["test_matthews"]).all()
         assert (table["test_matthews"] <= table["test_matthews_ci95_high"]).all()
-        assert (table["test_matthews_ci95_high"] - table["test_matthews_ci95_low"]).max() > 0.2
+    # A network may call all texts one class, which the metric values 0 without any doubt.
+    shown = pd.concat([result.front, result.baselines])
+    assert (shown["test_matthews_ci95_high"] - shown["test_matthews_ci95_low"]).max() > 0.2
     assert result.front["test_p_vs_f32"].between(0, 1).all()
     f32 = result.baselines.set_index("baseline").loc["float-f32", "test_matthews"]
     np.testing.assert_allclose(result.front["test_delta_vs_f32"], result.front["test_matthews"] - f32)
