@@ -135,21 +135,21 @@ class QnasSearch:
         features = self._features(np.array([r.genotype for r in measured]))
         found: dict[str, Surrogate] = {}
         wanted = list(self._columns)
-        informed = self._settings.use_fidelity and all(ERROR_OBJECTIVE.column in (r.values or {}) for r in measured)
-        if informed and ERROR_OBJECTIVE.column not in wanted:
+        informed = all(ERROR_OBJECTIVE.column in (r.values or {}) for r in measured)
+        helped = self._settings.use_fidelity and informed and any(map(self._is_judged, self._columns))
+        if helped and ERROR_OBJECTIVE.column not in wanted:
             wanted.insert(0, ERROR_OBJECTIVE.column)
         wanted.sort(key=lambda c: c != ERROR_OBJECTIVE.column)
         for column in wanted:
             targets = np.array([r.values[column] for r in measured if r.values])
-            helper = found.get(ERROR_OBJECTIVE.column) if self._is_judged(column) else None
+            helper = found.get(ERROR_OBJECTIVE.column) if helped and self._is_judged(column) else None
             found[column] = self._fit_one(column, features, targets, helper)
             self._weights[column] = found[column].weights
         return found
 
     def _is_judged(self, column: str) -> bool:
         """Whether a quantity is a metric, for which the distance to the float network is a finer measure."""
-        first = self._problem.objectives[0]
-        return column != ERROR_OBJECTIVE.column and column == first.column and first.name == "accuracy"
+        return any(o.name == "accuracy" and o.column == column for o in self._problem.objectives)
 
     def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
         groups = self._groups(column)
@@ -306,7 +306,8 @@ class QnasSearch:
         held_out = np.zeros(len(values))
         for train, test in KFold(_FOLDS, shuffle=True, random_state=0).split(features):
             helper = None
-            if self._is_judged(column) and all(ERROR_OBJECTIVE.column in v for v in values):
+            known = all(ERROR_OBJECTIVE.column in v for v in values)
+            if self._settings.use_fidelity and known and self._is_judged(column):
                 errors = np.array([values[i][ERROR_OBJECTIVE.column] for i in train])
                 helper = self._fit_one(ERROR_OBJECTIVE.column, features[train], errors, None)
             targets = np.array([values[i][column] for i in train])
