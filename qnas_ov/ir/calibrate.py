@@ -129,7 +129,7 @@ def build_bank_once(model: ov.Model, samples: Sequence[Sample], scheme: Scheme) 
     """A bank that is used at once and not kept: of a winner, on its own graph. Arguments as in `load_or_build_bank`.
 
     NNCF gets weights of its own, in memory: on weights that are mapped files, as those of a kept bank are, the
-    CPU plugin has crashed in it (with accuracy control often, here in one of some hundred networks).
+    CPU plugin has crashed in it (with accuracy control, and once here).
     """
     with tempfile.TemporaryDirectory(prefix="qnas-ov-bank-") as name:
         folder = Path(name)
