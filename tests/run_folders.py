@@ -25,13 +25,13 @@ FRONT = {
 }
 
 
-def classifier(seed: int = 0, *, batch: int = -1, name: str = "x") -> ov.Model:
+def classifier(seed: int = 0, *, batch: int = -1, name: str = "x", width: int = 16) -> ov.Model:
     """A network of two layers: (batch, 8) floats to four scores."""
     rng = np.random.default_rng(seed)
     x = ops.parameter([batch, 8], np.float32, name=name)
     x.output(0).set_names({name})
-    hidden = ops.relu(ops.matmul(x, ops.constant(rng.normal(size=(8, 16)).astype(np.float32)), False, False))
-    scores = ops.matmul(hidden, ops.constant(rng.normal(size=(16, 4)).astype(np.float32)), False, False)
+    hidden = ops.relu(ops.matmul(x, ops.constant(rng.normal(size=(8, width)).astype(np.float32)), False, False))
+    scores = ops.matmul(hidden, ops.constant(rng.normal(size=(width, 4)).astype(np.float32)), False, False)
     scores.output(0).set_names({"scores"})
     return ov.Model([ops.result(scores)], [x], "classifier")
 

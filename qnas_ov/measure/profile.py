@@ -108,8 +108,12 @@ def read_executed_graph(text: str) -> Profile:
     except (ET.ParseError, ValueError, KeyError) as error:
         raise MeasurementError(f"benchmark_app's executed graph cannot be read: {error}") from error
     total = sum(k.time_ms for k in ran)
-    if total <= 0:
+    if not ran:
         raise MeasurementError("benchmark_app's executed graph tells no times: the device has no performance counters")
+    if total <= 0:
+        raise MeasurementError(
+            "benchmark_app's executed graph tells no times: every kernel took less than the microsecond it counts in"
+        )
     shares: dict[str, float] = defaultdict(float)
     for kernel in ran:
         shares[_share(kernel)] += kernel.time_ms / total

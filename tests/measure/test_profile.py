@@ -60,7 +60,7 @@ def test_a_masked_attention_does_not_count_as_int8() -> None:
         ("<net><layers>", "cannot be read"),
         (graph(layer("MatMul", "soon", "f32")), "cannot be read"),
         (graph(layer("MatMul", "not_executed", "f32")), "no performance counters"),
-        (graph(layer("MatMul", "0", "f32")), "no performance counters"),
+        (graph(layer("MatMul", "0", "f32")), "less than the microsecond"),
     ],
 )
 def test_graphs_without_times_are_failures(text: str, message: str) -> None:

@@ -40,7 +40,8 @@ def stubborn() -> ov.Model:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("networks")
-    return [save(classifier(), folder / "one.xml"), save(classifier(1), folder / "two.xml")]
+    # Wide enough for every network's kernels to take some of the whole microseconds that counters count in.
+    return [save(classifier(seed, width=8192), folder / f"{name}.xml") for seed, name in enumerate(("one", "two"))]
 
 
 @pytest.fixture(scope="module")
