@@ -38,6 +38,8 @@ class Recipe(BaseModel):
         text_column: Columns of a table that hold the texts, one or two; guessed if left out.
         label_column: Column that holds the labels; guessed if left out.
         max_samples: Most samples of validation and of test.
+        first_samples: Validation samples that a candidate of the search is judged on first; on the others only if it
+            may still reach the front. None judges all on all.
         truncate: Whether texts that are longer than the network takes are cut.
         shape: Static shapes of inputs with dynamic axes, for instance "ids[1,128],mask[1,128]", or None.
         objectives: What to optimise, in this order.
@@ -79,6 +81,7 @@ class Recipe(BaseModel):
     text_column: tuple[str, ...] = Field((), max_length=2)
     label_column: str | None = None
     max_samples: int = Field(500, ge=8)
+    first_samples: int | None = Field(128, ge=16)
     truncate: bool = False
     shape: str | None = None
     objectives: tuple[str, ...] = ("accuracy", "latency", "size")

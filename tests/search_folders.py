@@ -129,11 +129,11 @@ def write_searched_run(
             journal.append(Evaluation(name, "search", name, (0, i), "failed", reason=reason))
             continue
         values = {metric: accuracies[name], "latency_ms": latencies[name], "size_bytes": 1e6 * latencies[name]}
-        journal.append(
-            Evaluation(
-                name, "search", name, (0, i), "ok", {**values, "macs": 5e6, "params": 2e5}, {"seconds": 1, **network}
-            )
-        )
+        values |= {"macs": 5e6, "params": 2e5}
+        details = {"seconds": 1, **network, **({"num_samples": 128, "beaten_by": "c001"} if i in (2, 3) else {})}
+        journal.append(Evaluation(name, "search", name, (0, i), "ok", values, details))
+    if finished:
+        journal.set_meta("stopped", "20 candidates were measured")
     journal.close()
     if finished:
         _finish(folder, space, networks, accuracies, latencies, hostile)

@@ -89,6 +89,11 @@ SETTINGS = options(
         "[default: int8 float]",
     ),
     click.option("--evaluations", type=int, help="Candidates to measure.  [default: 250, or the model's own]"),
+    click.option(
+        "--first-samples", type=int,
+        help="Validation samples a candidate is judged on first: all others follow if it may still reach the front.  "
+        "[default: 128]",
+    ),
     click.option("--time-limit", metavar="TIME", help="Ends the search after so long: 90s, 30m, 1.5h."),
     click.option("--stall", type=int, help="Ends it where so many candidates widened the front by less than 0.1%."),
     click.option(

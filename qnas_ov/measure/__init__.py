@@ -1,6 +1,6 @@
 """Measurements of an IR: accuracy, latency by benchmark_app, size, realised precision, and the machine."""
 
-from qnas_ov.measure.accuracy import predict_outputs
+from qnas_ov.measure.accuracy import Inference, predict_outputs
 from qnas_ov.measure.benchmark_app import MEDIAN, LatencyRun, run_benchmark_app
 from qnas_ov.measure.conditions import Conditions
 from qnas_ov.measure.database import (
@@ -38,6 +38,7 @@ __all__ = [
     "Conditions",
     "Estimate",
     "Gauge",
+    "Inference",
     "KeptRun",
     "Latency",
     "LatencyDatabase",

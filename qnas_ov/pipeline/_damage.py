@@ -7,7 +7,7 @@ import math
 from qnas_ov.core.progress import Progress
 from qnas_ov.ir import FLOAT, INT8
 from qnas_ov.journal import Journal
-from qnas_ov.pipeline._evaluate import Scorer
+from qnas_ov.pipeline._scorer import Scorer
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.pipeline._table import unit_work
 from qnas_ov.predict import UnitDamage

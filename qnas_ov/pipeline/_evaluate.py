@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from qnas_ov.measure import (
     Profile,
     RunSettings,
     measure_size,
-    predict_outputs,
 )
+from qnas_ov.pipeline._race import Race
+from qnas_ov.pipeline._scorer import Scorer, Scores
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.space import Genotype
-from qnas_ov.tasks import Split, output_error
 
 ANCHOR = "latency_anchor_ms"
+BEATEN_BY = "beaten_by"
 
 
 class Recorder:
@@ -100,65 +101,6 @@ class Baseline:
     genotype: Genotype
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Results of a network on one split.
-
-    Attributes:
-        value: The metric.
-        error: Distance to the float network per sample, (n,).
-        evidence: What intervals and paired tests of the metric are made of, see `Metric.evidence`.
-    """
-
-    value: float
-    error: np.ndarray
-    evidence: Callable[[], np.ndarray]
-
-
-class Scorer:
-    """Judges IRs on the samples of a search, under the inference precision they will be served with."""
-
-    def __init__(self, setup: Setup, network: Network) -> None:
-        self._setup = setup
-        self._network = network
-        self._references: dict[str, list[np.ndarray]] = {}
-
-    def score(self, model: Path | ov.Model, splits: Sequence[Split], inference_precision: str) -> list[Scores]:
-        """Scores of an IR on every split; the network is compiled once for all of them."""
-        parts = self._outputs(model, splits, inference_precision)
-        return [self._score_split(outputs, split) for outputs, split in zip(parts, splits, strict=True)]
-
-    def _score_split(self, outputs: list[np.ndarray], split: Split) -> Scores:
-        metric, reference = self._setup.task.metric, self._reference(split)
-        wanted = split.labels if metric.labelled and split.labels is not None else reference[0]
-        errors = [output_error(found, ideal) for found, ideal in zip(outputs, reference, strict=True)]
-        return Scores(
-            value=metric.value(outputs[0], wanted),
-            error=np.mean(errors, axis=0),
-            evidence=lambda: metric.evidence(outputs[0], wanted),
-        )
-
-    def _reference(self, split: Split) -> list[np.ndarray]:
-        """Outputs of the unsearched float network under f32."""
-        key = split.digest()
-        if key not in self._references:
-            (self._references[key],) = self._outputs(self._network.bank.source, [split], "f32")
-        return self._references[key]
-
-    def _outputs(self, model: Path | ov.Model, splits: Sequence[Split], precision: str) -> list[list[np.ndarray]]:
-        inputs = {name: np.concatenate([s.inputs[name] for s in splits]) for name in splits[0].inputs}
-        outputs = predict_outputs(
-            model,
-            inputs,
-            device=self._setup.recipe.device,
-            inference_precision=precision,
-            batch_size=self._network.source.batch_size,
-        )
-        ends = np.cumsum([len(s) for s in splits])[:-1]
-        by_output = [np.split(array, ends) for array in outputs]
-        return [[found[i] for found in by_output] for i in range(len(splits))]
-
-
 class Evaluator:
     """Builds and measures candidates of one search."""
 
@@ -178,6 +120,8 @@ class Evaluator:
         self._database = database
         self._meter: LatencyMeter | None = None
         self._columns = {o.column for o in setup.objectives}
+        validation, first = setup.task.validation, setup.recipe.first_samples
+        self._parts = (validation,) if first is None else validation.parted(first)
         self.scorer = Scorer(setup, network)
 
     @property
@@ -256,18 +200,21 @@ class Evaluator:
             records["throughput"] = found.to_json()
         return values, records
 
-    def measure(self, genotype: Genotype) -> Evaluation:
-        """Measures one candidate of the search, or recalls it."""
+    def measure(self, genotype: Genotype, race: Race) -> Evaluation:
+        """Measures one candidate of the search, or recalls it; the race tells whether it is worth all samples."""
         name = f"c{self._recorder.count('search') + 1:03d}"
-        return self._recorder.once(
+        evaluation = self._recorder.once(
             "search",
             {"genotype": list(genotype)},
             candidate=name,
             genotype=genotype,
-            measure=lambda: self._measure_candidate(genotype, name),
+            measure=lambda: self._measure_candidate(genotype, name, race),
         )
+        if BEATEN_BY not in evaluation.details:
+            race.add(evaluation)
+        return evaluation
 
-    def _measure_candidate(self, genotype: Genotype, name: str) -> tuple[dict[str, float], dict[str, Any]]:
+    def _measure_candidate(self, genotype: Genotype, name: str, race: Race) -> tuple[dict[str, float], dict[str, Any]]:
         candidate = self._network.builder.candidate(genotype)
         start = time.monotonic()
         try:
@@ -275,8 +222,9 @@ class Evaluator:
         except (GraphError, RuntimeError) as error:
             raise MeasurementError(f"the network cannot be built: {str(error).strip().splitlines()[-1]}") from error
         build_seconds = time.monotonic() - start
-        values, details = self.measure_ir(model, name, candidate.inference_precision)
-        values |= self.macs_and_params(genotype)
+        values, details = self.measure_ir(
+            model, name, candidate.inference_precision, computed=self.macs_and_params(genotype), race=race
+        )
         return values, {**details, **candidate.to_json(), "build_seconds": round(build_seconds, 4)}
 
     def macs_and_params(self, genotype: Genotype) -> dict[str, float]:
@@ -285,24 +233,45 @@ class Evaluator:
         return {name: float(costs[name][0]) for name in ("macs", "params")}
 
     def measure_ir(
-        self, model: ov.Model, name: str, inference_precision: str
+        self,
+        model: ov.Model,
+        name: str,
+        inference_precision: str,
+        *,
+        computed: Mapping[str, float],
+        race: Race | None = None,
     ) -> tuple[dict[str, float], dict[str, Any]]:
-        """Accuracy on the validation split, latency and size of an IR."""
+        """Latency, size and accuracy of an IR: on the validation split, or on its first part where that is enough.
+
+        Args:
+            model: The IR.
+            name: What its file is called meanwhile.
+            inference_precision: The hint for floating-point operations.
+            computed: Its computed costs by column.
+            race: Tells by the first part whether the others are worth it; without one they are.
+
+        Returns:
+            Values by column, and what else was recorded: where a part was enough, also what beat it.
+        """
+        beaten_by: str | None = None
         path = save_ir(model, self._work / f"{name}.xml")
         try:
-            (scores,) = self.scorer.score(path, [self._setup.task.validation], inference_precision)
             runtime, records = self.measure_runtime(path, inference_precision)
             sizes = measure_size(path)
+            costs = {**runtime, "size_bytes": float(sizes["size_bytes"]), **computed}
+
+            def promising(scores: Scores) -> bool:
+                nonlocal beaten_by
+                beaten_by = None if race is None else race.beaten_by(scores, costs)
+                return beaten_by is None
+
+            scores = self.scorer.score_while(path, self._parts, inference_precision, promising)
         finally:
             path.unlink(missing_ok=True)
             path.with_suffix(".bin").unlink(missing_ok=True)
-        values = {
-            self._setup.task.metric.column: scores.value,
-            ERROR_OBJECTIVE.column: float(scores.error.mean()),
-            **runtime,
-            "size_bytes": float(sizes["size_bytes"]),
-        }
-        return values, {**records, "topology_bytes": sizes["topology_bytes"]}
+        judged = {self._setup.task.metric.column: scores.value, ERROR_OBJECTIVE.column: float(scores.error.mean())}
+        details = {**records, "topology_bytes": sizes["topology_bytes"], "num_samples": scores.num_samples}
+        return {**judged, **costs}, details if beaten_by is None else {**details, BEATEN_BY: beaten_by}
 
     def baselines(self) -> list[Baseline]:
         """The unsearched network in floating point and all-INT8, under every inference precision of the device."""
@@ -324,11 +293,12 @@ class Evaluator:
         """Measures one baseline as candidates are measured, or recalls it."""
 
         def measure() -> tuple[dict[str, float], dict[str, Any]]:
-            values, details = self.measure_ir(baseline.model, baseline.name, baseline.inference_precision)
             whole = self._network.builder.genotype(
                 architecture=self._network.largest, inference_precision=self._setup.precisions[0]
             )
-            return values | self.macs_and_params(whole), details
+            return self.measure_ir(
+                baseline.model, baseline.name, baseline.inference_precision, computed=self.macs_and_params(whole)
+            )
 
         return self._recorder.once(
             "baseline",

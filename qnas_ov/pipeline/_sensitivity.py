@@ -16,7 +16,7 @@ from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import Interval
 from qnas_ov.ir import FLOAT, INT8, PrecisionUnit, save_ir
 from qnas_ov.measure import LatencyDifference, RunSettings
-from qnas_ov.pipeline._evaluate import Scorer, Scores
+from qnas_ov.pipeline._scorer import Scorer, Scores
 from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
 from qnas_ov.report import render_sensitivity

@@ -17,7 +17,7 @@ from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
 from qnas_ov.measure import LatencyDatabase, closing_database, describe_machine
 from qnas_ov.pipeline._damage import recall_or_measure_damage
-from qnas_ov.pipeline._evaluate import Evaluator, Recorder
+from qnas_ov.pipeline._evaluate import BEATEN_BY, Evaluator, Recorder
 from qnas_ov.pipeline._outputs import (
     SearchResult,
     check_same_inputs,
@@ -26,6 +26,7 @@ from qnas_ov.pipeline._outputs import (
     space_record,
     write_run,
 )
+from qnas_ov.pipeline._race import Race
 from qnas_ov.pipeline._run_folder import RunFolder, check_resumable, stored_recipe
 from qnas_ov.pipeline._setup import Network, Setup, check_size_limit, prepare_network, resolve
 from qnas_ov.pipeline._source import Source
@@ -119,7 +120,8 @@ def _run_search(
             inner_evaluations=setup.recipe.inner_evaluations,
         )
         rules = StopRules(setup.recipe, setup.objectives, constraints, folder.journal)
-        searched = search_loop(setup, algorithm, evaluator, baselines, rules, progress)
+        race = Race(setup.objectives, constraints, setup.task.metric)
+        searched = search_loop(setup, algorithm, evaluator, race, baselines, rules, progress)
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
         verifier = Verifier(setup, network, evaluator, recorder, folder.work)
         verified_baselines, verified = verify(evaluator, verifier, baselines, front, progress)
@@ -234,6 +236,7 @@ def search_loop(
     setup: Setup,
     algorithm: SearchAlgorithm,
     evaluator: Evaluator,
+    race: Race,
     baselines: Mapping[str, Evaluation],
     rules: StopRules,
     progress: Progress,
@@ -250,7 +253,7 @@ def search_loop(
             break
         measured = []
         for genotype in batch:
-            measured.append(evaluator.measure(genotype))
+            measured.append(evaluator.measure(genotype, race))
             if not measured[-1].ok:
                 progress.say(describe(measured[-1]))
             progress.step(describe(measured[-1]))
@@ -260,6 +263,12 @@ def search_loop(
         searched += measured
     progress.end()
     rules.record(reason)
+    beaten = sum(BEATEN_BY in e.details for e in searched)
+    if beaten:
+        progress.say(
+            f"{beaten} of {len(searched)} candidates were judged on {recipe.first_samples} validation samples alone: "
+            "others had beaten them by then"
+        )
     if len(searched) < recipe.evaluations:
         progress.say(f"the search ended: {reason}")
     return searched

@@ -34,7 +34,8 @@ class Scores:
     """How well predictions meet measurements.
 
     Attributes:
-        mape: Mean absolute error as a share of the measured value (0.05 is 5%).
+        mape: Mean absolute error as a share of the measured value (0.05 is 5%), over values of at least a hundredth of
+            their mean: of what is nearly nothing, as the distance of a network to itself, a share says nothing.
         kendall_tau: Rank correlation, -1 to 1; 0 where either side is constant.
         num_samples: Samples scored.
     """
@@ -51,7 +52,9 @@ class Scores:
 def score(measured: np.ndarray, predicted: np.ndarray) -> Scores:
     """Compares measurements (n,) with predictions (n,)."""
     tau = kendalltau(measured, predicted).statistic if len(measured) > 1 else 0.0
-    mape = float(np.mean(np.abs(predicted - measured) / np.maximum(np.abs(measured), 1e-12)))
+    size = np.abs(measured)
+    counts = (size >= 0.01 * size.mean()) & (size > 0)
+    mape = float(np.mean(np.abs(predicted - measured)[counts] / size[counts])) if counts.any() else 0.0
     return Scores(mape, float(tau) if np.isfinite(tau) else 0.0, len(measured))
 
 

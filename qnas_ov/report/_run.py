@@ -178,6 +178,11 @@ class Run:
         return tuple(e for e in self.searched if e.ok)
 
     @property
+    def num_beaten(self) -> int:
+        """How many candidates of the search were judged on their first samples alone."""
+        return sum("beaten_by" in e.details for e in self.measured)
+
+    @property
     def failed(self) -> tuple[Evaluation, ...]:
         """What could not be measured, of every stage."""
         return tuple(e for e in self.evaluations if not e.ok)

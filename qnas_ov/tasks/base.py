@@ -105,10 +105,22 @@ class Split:
         """
         if count is None or count >= len(self):
             return self
-        kept = np.linspace(0, self.num_samples - 1, max(1, count // self.rows)).round().astype(np.int64)
-        chosen = (kept[:, None] * self.rows + np.arange(self.rows)).ravel()
-        labels = None if self.labels is None else self.labels[chosen]
-        return Split({name: array[chosen] for name, array in self.inputs.items()}, labels, self.rows)
+        return self._of_samples(self._spread(max(1, count // self.rows)))
+
+    def parted(self, count: int) -> tuple[Split, ...]:
+        """`count` samples, evenly spaced, and all others; the whole split where it has no more than that."""
+        if count >= self.num_samples:
+            return (self,)
+        first = self._spread(count)
+        return self._of_samples(first), self._of_samples(np.setdiff1d(np.arange(self.num_samples), first))
+
+    def _spread(self, count: int) -> np.ndarray:
+        return np.linspace(0, self.num_samples - 1, count).round().astype(np.int64)
+
+    def _of_samples(self, samples: np.ndarray) -> Split:
+        chosen = (samples[:, None] * self.rows + np.arange(self.rows)).ravel()
+        inputs, labels = self.batch(chosen)
+        return Split(inputs, labels, self.rows)
 
     @cached_property
     def _digest(self) -> str:

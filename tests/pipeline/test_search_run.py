@@ -254,11 +254,11 @@ def test_a_failed_measurement_is_a_record_and_not_a_number(
 ) -> None:
     real, calls = evaluate_module.Evaluator._measure_candidate, {"n": 0}
 
-    def sometimes(self: Any, genotype: Any, name: str) -> Any:
+    def sometimes(self: Any, genotype: Any, name: str, race: Any) -> Any:
         calls["n"] += 1
         if calls["n"] in (2, 5):
             raise MeasurementError("benchmark_app ended with code 1 on c002.xml: device busy")
-        return real(self, genotype, name)
+        return real(self, genotype, name, race)
 
     monkeypatch.setattr(evaluate_module.Evaluator, "_measure_candidate", sometimes)
     result = run_search({**QUICK, **SMALL}, out=tmp_path / "run")

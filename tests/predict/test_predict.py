@@ -12,6 +12,8 @@ def test_scores_of_known_vectors() -> None:
     assert s.kendall_tau == pytest.approx(1.0)
     assert s.mape == pytest.approx((0.1 + 0.1 + 0.0) / 3)
     assert score(np.ones(5), np.arange(5.0)).kendall_tau == 0.0
+    nearly_nothing = score(np.array([1e-9, 1.0, 2.0]), np.array([0.01, 1.1, 2.0]))
+    assert nearly_nothing.mape == pytest.approx(0.05), "what is nearly nothing has no share"
 
 
 def test_a_cost_driven_target_is_learnt_and_noise_is_not(tiny_builder: CandidateBuilder, rng) -> None:

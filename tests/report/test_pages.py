@@ -36,6 +36,12 @@ def test_the_page_tells_the_result(tmp_path: Path) -> None:
     assert {a["data-figure"] for a in page.of("div") if "data-figure" in a} == {"front", "progress", "predictor-1"}
 
 
+def test_the_page_tells_how_the_search_went(tmp_path: Path) -> None:
+    words = render(write_searched_run(tmp_path / "run")).words
+    assert "The search ended because 20 candidates were measured." in words
+    assert "2 of 19 candidates were judged on the first validation samples alone" in words
+
+
 def test_every_network_is_drawn(tmp_path: Path) -> None:
     page = render(write_searched_run(tmp_path / "run"))
     networks = read_run(tmp_path / "run").networks
