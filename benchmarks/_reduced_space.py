@@ -25,11 +25,13 @@ from qnas_ov.algorithms import SearchProblem
 from qnas_ov.core.progress import Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, metric_objective
 from qnas_ov.ir import save_ir
+from qnas_ov.journal import Journal
 from qnas_ov.measure import LatencyMeter, RunSettings, describe_machine
-from qnas_ov.pipeline._evaluate import Scorer
+from qnas_ov.pipeline._damage import DAMAGE, recall_or_measure_damage
+from qnas_ov.pipeline._scorer import Scorer
 from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
 from qnas_ov.pipeline._table import measure_table, unit_work
-from qnas_ov.predict import FeatureLayout, FeatureMap, LookUpTable, UnitTimes
+from qnas_ov.predict import FeatureMap, LookUpTable, UnitDamage, UnitTimes
 from qnas_ov.space import Activation, Genotype, Knob, KnobKind, Space
 
 TABLE = Path(__file__).parent / "tables" / "digits_vit.csv"
@@ -217,6 +219,17 @@ def _memory() -> str | None:
     return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
+def measure_damage(table: Table, digits: DigitsVit) -> None:
+    """What INT8 costs each unit alone, for the notes: no time is taken."""
+    if DAMAGE in table.notes:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.sqlite")
+        recall_or_measure_damage(digits.setup, digits.network, digits.scorer, journal, Silent())
+        table.notes[DAMAGE] = [{u: float(f"{v:.4g}") for u, v in found.items()} for found in journal.meta(DAMAGE)]
+    table.write()
+
+
 def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
     """Latencies of what has none, in a random order, for so many minutes; returns how many are left."""
     end = time.monotonic() + 60 * minutes
@@ -236,7 +249,7 @@ def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
         )
         if "units" not in table.notes:
             _, times = measure_table(builder, lambda path, hint: meter.profile(path, settings(hint)), folder)
-            table.notes = {
+            table.notes |= {
                 "command": "python benchmarks/search_efficiency.py --measure MINUTES",
                 "anchor_ms": meter.anchor_ms,
                 "units": [t.to_json() for t in times],
@@ -265,11 +278,17 @@ class Replay:
         builder = digits.network.builder
         full = digits.full(table.genotypes)
         units = unit_work(builder)
-        prior = LookUpTable(builder.space, units, [UnitTimes.from_json(t) for t in table.notes["units"]])
-        features = FeatureMap(builder.space, builder.compute_costs, units=units, prior=prior)
+        self.prior = LookUpTable(builder.space, units, [UnitTimes.from_json(t) for t in table.notes["units"]])
+        features = FeatureMap(
+            builder.space,
+            builder.compute_costs,
+            units=units,
+            damage=UnitDamage(builder.space, units, table.notes[DAMAGE]),
+            prior=self.prior,
+        )
         large, layout = features(full), features.layout
-        known = layout.num_summary + layout.num_use
-        self._features = np.column_stack([large[:, :known], table.space.one_hot(table.genotypes), large[:, -1:]])
+        genes = table.space.one_hot(table.genotypes)
+        self._features = np.column_stack([large[:, : layout.damage.stop], genes, large[:, -1:]])
         self._costs = builder.compute_costs(full)
         by_name = {o.name: o for o in (metric_objective("accuracy_top1"), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
         self.problem = SearchProblem(
@@ -278,7 +297,7 @@ class Replay:
             constraints=(),
             costs=lambda genotypes: {c: v[table.rows(genotypes)] for c, v in self._costs.items()},
             features=lambda genotypes: self._features[table.rows(genotypes)],
-            layout=FeatureLayout(num_summary=layout.num_summary, num_use=layout.num_use, prior=True),
+            layout=layout,
         )
 
     def values(self, genotype: Genotype) -> dict[str, float]:

@@ -19,13 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import Outcome, at_least, at_most, main, parser
-from _reduced_space import TABLE, DigitsVit, Replay, Table, judge, measure
+from _common import Goal, Outcome, at_least, at_most, main, parser
+from _ingredients import FreezingSearch, PrunedSpace
+from _reduced_space import TABLE, DigitsVit, Replay, Table, judge, measure, measure_damage
 
 from qnas_ov.algorithms import ALGORITHMS, QnasSearch, QnasSettings, Result, SearchAlgorithm, make_algorithm
 from qnas_ov.pareto import hypervolume, is_nondominated, to_minimise
 
-OBJECTIVES = ("accuracy", "latency")
+PROBLEMS = (("accuracy", "latency", "size"), ("accuracy", "latency"), ("error", "latency"))
+"""What is searched for: first what a search is for by default; of the others the best known algorithms alone."""
+
+MAIN = ("qnas", "linas", "nsga2", "random")
 SHARES = (0.90, 0.95, 0.99)
 BUDGETS = {"qnas": 250, "linas": 800, "random": 4032}
 OTHERS = 1500
@@ -33,6 +37,7 @@ ABLATIONS = {
     "everything": {},
     "without the table of unit times": {"use_prior": False},
     "without the distance to float outputs": {"use_fidelity": False},
+    "without the damage of units": {"use_damage": False},
     "means alone, no drawn function": {"explore": 0},
     "drawn functions alone": {"explore": 4},
     "without computed costs": {"use_summary": False},
@@ -40,6 +45,9 @@ ABLATIONS = {
     "rounds of 16": {"batch": 16},
     "a random first round": {"first": 0},
 }
+TRIED = ("INT8 pruned where it gains nothing", "genes frozen that move nothing")
+"""Published ingredients that are no part of qnas."""
+
 _replay: Replay | None = None
 
 
@@ -49,35 +57,57 @@ def run(arguments: argparse.Namespace) -> Outcome:
     digits = DigitsVit.load()
     if arguments.measure is not None:
         judge(table, digits, jobs=arguments.jobs)
+        measure_damage(table, digits)
         left = measure(table, digits, minutes=arguments.measure)
         print(f"{len(table.genotypes) - left} of {len(table.genotypes)} are measured")
         return Outcome({}, {}, {}, table.notes.get("machine"))
     if len(table.missing):
         raise SystemExit(f"{len(table.missing)} candidates of {table.path} are not measured: give --measure MINUTES")
-    _replay = Replay(table, digits, objectives=OBJECTIVES)
     seeds = range(3 if arguments.quick else arguments.seeds)
-    names = [n for n in arguments.algorithms.split(",") if n] if arguments.algorithms else list(ALGORITHMS)
-    curves = {n: run_all(partial(search, name=n), seeds, arguments.jobs, n) for n in names}
-    rows = [row_of(name, found) for name, found in curves.items()]
-    tables: dict[str, list[dict[str, Any]]] = {"evaluations to a share of the true hypervolume": rows}
-    if not arguments.quick and not arguments.algorithms:
-        tables["what each ingredient of qnas brings"] = [
-            row_of(name, run_all(partial(ablated, changes=changes), seeds, arguments.jobs, name))
-            for name, changes in ABLATIONS.items()
-        ]
-    tables["hypervolume at equal evaluations, median"] = over_evaluations(curves)
-    medians = {name: np.median(reached(found, 0.95)) for name, found in curves.items()}
-    figures = {f"{name}: evaluations to 95%": float(min(m, 1e9)) for name, m in medians.items()}
-    goals = {}
-    if {"qnas", "linas", "random", "nsga2"} <= set(medians):
-        goals = {
-            "qnas over linas, evaluations to 95%": at_most(medians["qnas"] / medians["linas"], 0.25),
-            "qnas over random, evaluations to 95%": at_most(medians["qnas"] / medians["random"], 0.1),
-            "nsga2 over linas, evaluations to 95%": at_least(medians["nsga2"] / medians["linas"], 1.0),
-        }
-    if arguments.figure is not None:
-        draw(curves, arguments.figure)
+    tables: dict[str, list[dict[str, Any]]] = {}
+    figures: dict[str, float] = {}
+    goals: dict[str, Goal] = {}
+    chosen = arguments.algorithms.split(",") if arguments.algorithms else []
+    for objectives in PROBLEMS:
+        title, first = ", ".join(objectives), objectives == PROBLEMS[0]
+        _replay = Replay(table, digits, objectives=objectives)
+        names = chosen or list(ALGORITHMS if first else MAIN)
+        curves = {n: run_all(partial(search, name=n), seeds, arguments.jobs, f"{title}: {n}") for n in names}
+        tables[f"{title}: evaluations to a share of the true hypervolume"] = [row_of(n, c) for n, c in curves.items()]
+        tables[f"{title}: hypervolume at equal evaluations, median"] = volumes = over_evaluations(curves)
+        if "random" in curves:
+            tables[f"{title}: gain over random at equal evaluations"] = [
+                {k: v if k == "evaluations" else v - row["random"] for k, v in row.items()} for row in volumes
+            ]
+        medians = {name: float(np.median(reached(found, 0.95))) for name, found in curves.items()}
+        figures |= {f"{title}: {name}, evaluations to 95%": min(m, 1e9) for name, m in medians.items()}
+        if not chosen:
+            goals |= goals_of(title, medians)
+        if first and not chosen and not arguments.quick:
+            tables[f"{title}: what each ingredient of qnas brings"] = ablation(seeds, arguments.jobs)
+        if first and arguments.figure is not None:
+            draw(curves, arguments.figure)
     return Outcome(figures, goals, tables, table.notes["machine"])
+
+
+def goals_of(title: str, medians: dict[str, float]) -> dict[str, Goal]:
+    """What the algorithms should need, relative to each other."""
+
+    def over(one: str, other: str) -> float:
+        return min(medians[one] / medians[other], 1e9)
+
+    return {
+        f"{title}: qnas over linas, evaluations to 95%": at_most(over("qnas", "linas"), 0.25),
+        f"{title}: qnas over random, evaluations to 95%": at_most(over("qnas", "random"), 0.1),
+        f"{title}: nsga2 over linas, evaluations to 95%": at_least(over("nsga2", "linas"), 1.0),
+    }
+
+
+def ablation(seeds: Iterable[int], jobs: int) -> list[dict[str, Any]]:
+    """qnas without each of its ingredients, and with some that it lacks."""
+    changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items()]
+    added = [(f"with {name}", partial(extended, name=name)) for name in TRIED]
+    return [row_of(name, run_all(one, seeds, jobs, name)) for name, one in (*changed, *added)]
 
 
 def run_all(one: Callable[[int], list[float]], seeds: Iterable[int], jobs: int, name: str) -> list[list[float]]:
@@ -98,11 +128,23 @@ def search(seed: int, *, name: str) -> list[float]:
 def ablated(seed: int, *, changes: dict[str, Any]) -> list[float]:
     assert _replay is not None
     settings = replace(QnasSettings(), **changes)
-    return curve(QnasSearch(_replay.problem, rng=np.random.default_rng(seed), settings=settings), BUDGETS["qnas"])
+    search = QnasSearch(_replay.problem, rng=np.random.default_rng(seed), settings=settings)
+    return curve(search, BUDGETS["qnas"], until=SHARES[-1])
 
 
-def curve(algorithm: SearchAlgorithm, budget: int) -> list[float]:
-    """The share of the true hypervolume after each evaluation; it ends where 99.9% are reached."""
+def extended(seed: int, *, name: str) -> list[float]:
+    assert _replay is not None
+    problem, kind = _replay.problem, QnasSearch
+    if name == TRIED[0]:
+        problem = replace(problem, space=PrunedSpace(problem.space, _replay))
+    else:
+        kind = FreezingSearch
+    search = kind(problem, rng=np.random.default_rng(seed), settings=QnasSettings())
+    return curve(search, BUDGETS["qnas"], until=SHARES[-1])
+
+
+def curve(algorithm: SearchAlgorithm, budget: int, *, until: float = 0.999) -> list[float]:
+    """The share of the true hypervolume after each evaluation; it ends where it has reached `until`."""
     assert _replay is not None
     scaled, reference, whole = true_front(_replay)
     shares: list[float] = []
@@ -116,7 +158,7 @@ def curve(algorithm: SearchAlgorithm, budget: int) -> list[float]:
             front = front[is_nondominated(front)]
             shares.append(hypervolume(front, reference) / whole)
         algorithm.tell([Result(g, _replay.values(g)) for g in asked])
-        if shares[-1] >= 0.999:
+        if shares[-1] >= until:
             break
     return shares
 
@@ -168,7 +210,7 @@ def draw(curves: dict[str, list[list[float]]], path: Path) -> None:
     """The share over evaluations: medians, and quartiles as bands."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("svg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.6))
@@ -181,9 +223,9 @@ def draw(curves: dict[str, list[list[float]]], path: Path) -> None:
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="measured candidates", ylabel="share of the true hypervolume", xscale="log", ylim=(0.5, 1.005))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
-    figure.tight_layout()
-    figure.savefig(path, dpi=140)
+    axes.legend(fontsize=8, ncols=2, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":
