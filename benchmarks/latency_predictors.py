@@ -38,6 +38,7 @@ from qnas_ov.space import Genotype
 from qnas_ov.terminal import TerminalProgress
 
 SIZES = (16, 32, 64)
+SECONDS = 2.0
 TEST_SEED, RANDOM_SEED, POOL_SEED = 1, 2, 3
 
 
@@ -51,7 +52,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
         data = arguments.data or Path(folder)
         data.mkdir(parents=True, exist_ok=True)
         for name in names:
-            study = Study(SUBJECTS[name](HINTS), data / f"{name}.json", num_test=num_test, size=max(sizes))
+            study = Study(
+                SUBJECTS[name](HINTS),
+                data / f"{name}.json",
+                num_test=num_test,
+                size=max(sizes),
+                seconds=arguments.seconds,
+            )
             left = study.measure(end, arguments.repeats)
             if left:
                 print(f"{study.subject.name}: {left} measurements are left; run again with the same --data")
@@ -79,12 +86,13 @@ class Study:
         *,
         num_test: int,
         size: int,
+        seconds: float,
         settings: dict[str, object] | None = None,
     ) -> None:
         self.subject = subject
         space, builder = subject.builder.space, subject.builder
         self._table_path = path.with_suffix(".table.json")
-        self._samples = Samples(path, subject, seconds=0.6, settings=settings)
+        self._samples = Samples(path, subject, seconds=seconds, settings=settings)
         self.table: LookUpTable | None = None
         self.test = draw(subject, num_test, seed=TEST_SEED)
         seen = set(self.test)
@@ -196,6 +204,7 @@ if __name__ == "__main__":
     options.add_argument("--samples", type=int, default=max(SIZES), choices=SIZES, help="most samples to fit on")
     options.add_argument("--data", type=Path, help="folder that keeps measurements, so that a run can go on")
     options.add_argument("--minutes", type=float, help="stop measuring after this time; go on with the same --data")
+    options.add_argument("--seconds", type=float, default=SECONDS, help="measuring time of a benchmark_app process")
     options.add_argument(
         "--repeats",
         type=int,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from _common import Outcome, at_least, main, parser
 from _latency_samples import HINTS, SUBJECTS
-from latency_predictors import Study
+from latency_predictors import SECONDS, Study
 
 from qnas_ov.pipeline._table import unit_work
 from qnas_ov.pipeline._warm import prior_of_latencies
@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
             settings: dict[str, object] = {"threads": 1} if threads else {}
             place = data / f"{network}{'-1-thread' if threads else ''}.json"
             studies[name] = Study(
-                SUBJECTS[network](HINTS), place, num_test=num_test, size=max(sizes), settings=settings
-            )
+                SUBJECTS[network](HINTS), place, num_test=num_test, size=max(sizes), seconds=arguments.seconds,
+                settings=settings,
+            )  # fmt: skip
             left = studies[name].measure(end, 1, ceiling=False)
             if left:
                 print(f"{name}: {left} measurements are left; run again with the same --data")
@@ -96,5 +97,6 @@ def won(rows: list[dict[str, Any]], size: int) -> float:
 if __name__ == "__main__":
     options = parser(__doc__)
     options.add_argument("--data", type=Path, help="folder that keeps measurements, so that a run can go on")
+    options.add_argument("--seconds", type=float, default=SECONDS, help="measuring time of a benchmark_app process")
     options.add_argument("--minutes", type=float, help="stop measuring after this time; go on with the same --data")
     main(options, run)
