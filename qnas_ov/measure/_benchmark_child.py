@@ -3,7 +3,8 @@
 Nothing of qnas-ov is imported. Its arguments are the report folder, "beside" or "alone", then benchmark_app's own;
 `_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block of some
 10 ms while the process that asked for the measurement infers the reference: `ask` is told how long, and returns a
-latency. benchmark_app times its own inferences one by one and does not notice.
+latency. benchmark_app times its own inferences one by one and does not notice. It goes on until there are `_PAIRS` of
+blocks: a fast network has done its iterations after one or two, of which a single disturbance spoils the median.
 """
 
 import ctypes
@@ -19,18 +20,21 @@ from openvino.tools.benchmark.benchmark import Benchmark
 from openvino.tools.benchmark.main import main
 
 _BLOCK_MS = 10.0
+_PAIRS = 8
 _MADV_POPULATE_READ = 22
 
 
 class Alternating:
     """A request of the measured network that waits after every block of inferences for one of the reference's."""
 
-    def __init__(self, request: Any, ask: Callable[[str], str], pairs: list[list[float]]) -> None:
-        self._request, self._ask, self._pairs = request, ask, pairs
+    def __init__(self, request: Any, ask: Callable[[str], str], pairs: list[list[float]], benchmark: Any) -> None:
+        self._request, self._ask, self._pairs, self._benchmark = request, ask, pairs, benchmark
         self._block: list[float] = []
+        self._count = 0
 
     def infer(self, *arguments: Any, **named: Any) -> None:
         self._request.infer(*arguments, **named)
+        self._count += 1
         self._block.append(self._request.latency)
         if sum(self._block) >= _BLOCK_MS:
             start = time.perf_counter()
@@ -39,6 +43,8 @@ class Alternating:
             own = statistics.median(self._block[1:] or self._block)
             self._pairs.append([own, other, 1e3 * (time.perf_counter() - start)])
             self._block = []
+        if self._count >= self._benchmark.niter and len(self._pairs) < _PAIRS:
+            self._benchmark.niter = self._count + 1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
@@ -72,7 +78,7 @@ plain = Benchmark.sync_inference
 
 def measure_beside_reference(self: Any, request: Any, queue: Any) -> Any:
     """What benchmark_app does when its network is compiled and has run once."""
-    return plain(self, Alternating(request, globals()["ask"], measured["pairs"]), queue)
+    return plain(self, Alternating(request, globals()["ask"], measured["pairs"], self), queue)
 
 
 if beside:

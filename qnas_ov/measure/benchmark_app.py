@@ -52,7 +52,7 @@ class LatencyRun:
         streams: Streams that the device ran, or None.
         threads: Threads of the CPU that it ran on, or None.
         relative: Median over blocks of inferences of their latency over that of the reference beside them; None where
-            no reference ran in turn, or for less than a block.
+            no reference ran in turn.
         beside_ms: Median latency of the reference in these blocks, or None.
     """
 
@@ -94,7 +94,8 @@ def run_benchmark_app(
     Args:
         model: The .xml.
         settings: How it is run.
-        iterations: Inferences to measure, after one that is discarded.
+        iterations: Inferences to measure, after one that is discarded; more where these leave too few blocks beside a
+            reference.
         percentile: Which percentile of the latencies to report, 1 to 100.
         timeout_s: After this the run counts as failed.
         reference: A network to infer in turn with this one, in this process, where requests are synchronous.

@@ -8,10 +8,10 @@
    blocks of some 10 ms: benchmark_app's process pauses meanwhile, and times its own inferences one by one. The quotient
    of neighbouring blocks does not depend on the speed of the machine, which on a shared one changes within a second; a
    latency is the median quotient times the anchor: the reference's latency when the session began, as if the machine
-   had kept that speed.
-3. **Several requests at once** leave no place in between. There, and for runs shorter than a block, the reference is
-   read before and after the run, and the figure is scaled by it; where the two readings differ by more than 10%, no
-   scaling mends it: in a search the run is repeated once, and the steadier counts.
+   had kept that speed. A run goes on until there are eight quotients, so that one disturbed block does not decide.
+3. **Several requests at once** leave no place in between. There the reference is read before and after the run, and the
+   figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a search the run is
+   repeated once, and the steadier counts.
 4. **What is reported** takes at least three processes per network, interleaved: one of each network, then again one of
    each, so that a slow minute meets all alike. The figure is the median of the runs' medians, with an interval by order
    statistics (`estimate.estimate_median`). With a precision asked for, a network is finished when its interval has a
@@ -304,7 +304,8 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         f"At least {plan.minimum} processes per network, interleaved with those of the others; the figure is the "
         f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
         "A reference network is inferred in turn with the measured one, in blocks of some 10 ms, and latencies are the "
-        "quotients of neighbouring blocks at the machine's typical speed meanwhile: the drift of the machine cancels. "
+        "quotients of neighbouring blocks, at least eight, at the machine's typical speed meanwhile: the drift of the "
+        "machine cancels. "
         "Of throughput the reference is timed before and after a process instead.",
         "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
         "Percentiles come from a process of their own. Memory is the growth of the process's peak after Python and "

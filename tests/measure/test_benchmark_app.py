@@ -264,3 +264,11 @@ def test_pairs_of_blocks_give_the_quotient_and_leave_the_total() -> None:
     assert run.relative == 3.0
     assert run.total_ms == pytest.approx(200.0)
     assert run.throughput_per_s == pytest.approx(1500.0)
+
+
+def test_few_iterations_of_a_fast_network_go_on_for_eight_blocks(model: Path) -> None:
+    """Of one or two, a single disturbed block would be the latency."""
+    run = run_benchmark_app(model, SETTINGS, iterations=4, reference=Gauge(model, SETTINGS))
+    assert run.iterations > 4
+    assert run.total_ms > 80.0, "eight blocks of 10 ms"
+    assert 0.3 < run.relative < 3.0
