@@ -8,11 +8,14 @@ sampling and a genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Baye
 Objectives (2021).
 
 Accuracy on few samples is coarse. The distance to the float network's outputs is measured with it and is not, so that
-it is predicted first, and its prediction helps to predict accuracy.
+it is predicted first, and its prediction helps to predict accuracy. Of both it is learnt how much each sort of choice
+matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each measured alone.
 """
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +27,13 @@ from qnas_ov.algorithms._linas import predictor_record
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve, mutate
 from qnas_ov.algorithms._surrogate import Surrogate, Weights
-from qnas_ov.core.records import ERROR_OBJECTIVE
+from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE
 from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
 from qnas_ov.predict import FeatureGroup, choose_informative
 from qnas_ov.space import Genotype, KnobKind
 
 LATENCY = "latency_ms"
+COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
 _FOLDS, _IMPORTANCE_SAMPLES = 5, 256
 
 
@@ -47,6 +51,7 @@ class QnasSettings:
         use_damage: Whether the damage of units is a feature.
         use_fidelity: Whether the distance to the float network helps to predict accuracy.
         use_summary: Whether computed costs are features.
+        use_sorts: Whether it is learnt how much each sort of genes matters to what is judged.
     """
 
     first: int = 8
@@ -58,6 +63,7 @@ class QnasSettings:
     use_damage: bool = True
     use_fidelity: bool = True
     use_summary: bool = True
+    use_sorts: bool = True
 
 
 class QnasSearch:
@@ -109,26 +115,43 @@ class QnasSearch:
 
     def _computed(self, genotypes: np.ndarray) -> np.ndarray:
         """Features that no measurement enters, so that the first round is the same wherever it runs."""
-        layout, features = self._problem.layout, self._features(genotypes)
+        layout, features = self._problem.layout, self._problem.features(genotypes)
         measured = [*range(layout.damage.start, layout.damage.stop), *([features.shape[1] - 1] if layout.prior else [])]
         return np.delete(features, measured, axis=1)
 
     # Predictions
 
     def _features(self, genotypes: np.ndarray) -> np.ndarray:
-        return self._problem.features(genotypes)
+        """The problem's features, and before the prior, if there is one, the genes as numbers from 0 to 1."""
+        features = self._problem.features(genotypes)
+        ordinal = genotypes / np.maximum(self._problem.space.num_choices - 1, 1)
+        parts = [features[:, :-1], ordinal, features[:, -1:]] if self._problem.layout.prior else [features, ordinal]
+        return np.column_stack(parts)
 
-    def _groups(self, column: str) -> list[FeatureGroup]:
-        """What a quantity is predicted from: latency from the work of units, what is judged from their damage."""
-        layout, settings = self._problem.layout, self._settings
-        genes = range(layout.damage.stop, layout.damage.stop + int(self._problem.space.num_choices.sum()))
-        summary = range(layout.num_summary if settings.use_summary else 0)
-        groups = [FeatureGroup("costs", tuple(summary), radial=True), FeatureGroup("genes", tuple(genes), radial=True)]
-        if column == LATENCY or "throughput" in column:
-            groups.append(FeatureGroup("work of units", tuple(range(layout.use.start, layout.use.stop))))
-        elif settings.use_damage:
-            groups.append(FeatureGroup("damage", tuple(range(layout.damage.start, layout.damage.stop)), radial=True))
-        return groups
+    def _groups(self, column: str) -> tuple[list[FeatureGroup], list[FeatureGroup]]:
+        """What a quantity is predicted from: by kernels of their own, and together.
+
+        Costs from what is computed, and from the work of units. What is judged from the sorts of genes and from damage:
+        how much a sort matters is learnt from all its genes at once, since few are measured.
+        """
+        layout, settings, space = self._problem.layout, self._settings, self._problem.space
+        genes = range(layout.damage.stop, layout.damage.stop + int(space.num_choices.sum()))
+        if column in COST_COLUMNS:
+            costs = tuple(range(layout.num_summary if settings.use_summary else 0))
+            return [
+                FeatureGroup("costs", costs, radial=True),
+                FeatureGroup("genes", tuple(genes), radial=True),
+                FeatureGroup("work of units", tuple(range(layout.use.start, layout.use.stop))),
+            ], []
+        sorts: dict[str, list[int]] = defaultdict(list)
+        for number, knob in enumerate(space.knobs):
+            sorts[re.sub(r"[0-9]+", "#", knob.name)].append(genes.stop + number)
+        damage = tuple(range(layout.damage.start, layout.damage.stop)) if settings.use_damage else ()
+        together = [FeatureGroup(name, tuple(columns)) for name, columns in sorts.items()]
+        return (
+            [FeatureGroup("genes", tuple(genes)), FeatureGroup("damage", damage)],
+            [*together, FeatureGroup("damage", damage)] if settings.use_sorts else [],
+        )
 
     def _fit(self) -> dict[str, Surrogate]:
         measured = [r for r in self._results if r.values is not None]
@@ -152,11 +175,11 @@ class QnasSearch:
         return any(o.name == "accuracy" and o.column == column for o in self._problem.objectives)
 
     def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
-        groups = self._groups(column)
+        groups, joint = self._groups(column)
         if helper is not None:
             groups.append(FeatureGroup("error", (features.shape[1],), radial=True))
         prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
-        model = Surrogate(groups, prior=prior, helper=helper)
+        model = Surrogate(groups, joint=joint, prior=prior, helper=helper)
         return model.fit(features, targets, start=self._weights.get(column))
 
     # Choosing

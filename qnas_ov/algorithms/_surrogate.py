@@ -28,15 +28,24 @@ class Surrogate:
     predicts a finer measure of the same, and its prediction is a feature.
     """
 
-    def __init__(self, groups: Sequence[FeatureGroup], *, prior: bool, helper: Surrogate | None) -> None:
+    def __init__(
+        self,
+        groups: Sequence[FeatureGroup],
+        *,
+        joint: Sequence[FeatureGroup] = (),
+        prior: bool,
+        helper: Surrogate | None,
+    ) -> None:
         """Makes it.
 
         Args:
             groups: Of the features, and of one column more where there is a helper.
+            joint: Groups that enter together, each with its own relevance.
             prior: Whether the last column of the features is a prediction.
             helper: What predicts the finer measure.
         """
         self._groups = list(groups)
+        self._joint = list(joint)
         self._with_prior = prior
         self._helper = helper
         self._form: _Form | None = None
@@ -53,7 +62,7 @@ class Surrogate:
         fitted = []
         for logarithmic, prior in forms:
             values = np.log(targets) if logarithmic else targets
-            process = GaussianProcess(self._groups)
+            process = GaussianProcess(self._groups, joint=self._joint)
             first = (start or {}).get((logarithmic, prior))
             process.fit(extended, values - _before(features, prior), start=first)
             fitted.append(_Form(logarithmic, prior, process))

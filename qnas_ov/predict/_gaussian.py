@@ -1,8 +1,10 @@
 """Gaussian processes whose covariance is a sum over groups of features, with the share of each group learnt.
 
 A group enters by a linear kernel (effects that add up, as those of genes do) and, where asked for, by radial ones (what
-does not add up). The weights of the kernels maximise the marginal likelihood. Source: C. Rasmussen and C. Williams,
-Gaussian Processes for Machine Learning (2006), sections 2.2, 4.2.4 and 5.4.1; leave-one-out predictions 5.4.2.
+does not add up). Further groups enter by one Matern kernel of them all, in which the relevance of each is learnt: how
+fast the target changes along it. Weights and relevances maximise the marginal likelihood. Source: C. Rasmussen and C.
+Williams, Gaussian Processes for Machine Learning (2006), sections 2.2, 4.2, 5.1 and 5.4.1; leave-one-out predictions
+5.4.2.
 """
 
 from __future__ import annotations
@@ -37,14 +39,22 @@ class FeatureGroup:
 class GaussianProcess:
     """A regression with uncertainty, of few samples on many features."""
 
-    def __init__(self, groups: Sequence[FeatureGroup]) -> None:
+    def __init__(self, groups: Sequence[FeatureGroup], *, joint: Sequence[FeatureGroup] = ()) -> None:
+        """Makes it.
+
+        Args:
+            groups: What enters by kernels of its own.
+            joint: What enters together, each group with a relevance.
+        """
         self._groups = [g for g in groups if g.columns]
+        self._joint = [g for g in joint if g.columns]
         self.log_weights = np.zeros(0)
 
     @property
     def names(self) -> list[str]:
-        """What each weight belongs to; the last one is the noise."""
-        return [f"{name} {kind}" for _, name, kind in self._kernels()] + ["noise"]
+        """What each of `log_weights` belongs to: kernels, the noise, the joint kernel and the relevances in it."""
+        joint = ["joint", *(f"{g.name} relevance" for g in self._joint)] if self._joint else []
+        return [*(f"{name} {kind}" for _, name, kind in self._kernels()), "noise", *joint]
 
     def _kernels(self) -> list[tuple[FeatureGroup, str, str]]:
         found = []
@@ -68,26 +78,38 @@ class GaussianProcess:
         self._rows = self._scaled(features)
         self._lengths = [self._median_distance(g) for g in self._groups]
         y = (targets - self._offset) / self._scale
-        grams = self._grams(self._rows, self._rows)
-        count = len(grams) + 1
-        self._centre = np.log(np.full(count, 1.0 / count))
-        self._centre[-1] = np.log(0.05)
+        grams, distances = self._grams(self._rows, self._rows), self._distances(self._rows, self._rows)
+        self._centre = self._first_guess(distances)
         best = minimize(
             self._cost,
-            self._centre if start is None or len(start) != count else start,
-            args=(grams, y),
+            self._centre if start is None or len(start) != len(self._centre) else start,
+            args=(grams, distances, y),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(_LOWEST, _HIGHEST)] * count,
+            bounds=[(_LOWEST, _HIGHEST)] * len(self._centre),
             options={"maxiter": 40},
         )
         self.log_weights = np.asarray(best.x)
-        weights = np.exp(self.log_weights)
-        covariance = np.tensordot(weights[:-1], grams, 1) + (weights[-1] + _JITTER) * np.eye(len(y))
+        noise = np.exp(self.log_weights[self._noise]) + _JITTER
+        covariance = self._combine(self.log_weights, grams, distances) + noise * np.eye(len(y))
         self._factor = cho_factor(covariance, lower=True)
         self._alpha = cho_solve(self._factor, y)
         self._targets = y
         return self
+
+    @property
+    def _noise(self) -> int:
+        """The place of the noise among the weights."""
+        return len(self._kernels())
+
+    def _first_guess(self, distances: np.ndarray) -> np.ndarray:
+        """Logarithms of equal weights, a little noise, and relevances under which half of all pairs are related."""
+        count = self._noise + bool(self._joint)
+        kernels = np.log(np.full(self._noise, 1.0 / (count + 1)))
+        if not self._joint:
+            return np.append(kernels, np.log(0.05))
+        typical = np.array([max(float(np.median(d[d > 1e-12])) if (d > 1e-12).any() else 1.0, 1e-6) for d in distances])
+        return np.array([*kernels, np.log(0.05), np.log(1.0 / (count + 1)), *-np.log(typical * len(typical))])
 
     def _scaled(self, features: np.ndarray) -> np.ndarray:
         return (features - self._middle) / self._spread
@@ -106,27 +128,49 @@ class GaussianProcess:
             found.append(x @ z.T / len(group.columns))
             if group.radial:
                 found.append(np.exp(-_squared_distances(x, z) / length))
-        return np.stack(found)
+        return np.stack(found) if found else np.zeros((0, len(a), len(b)))
 
-    def _cost(self, theta: np.ndarray, grams: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def _distances(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Squared distances of scaled rows (n, f) and (m, f) within each joint group: (num_joint, n, m)."""
+        found = [_squared_distances(a[:, g.columns], b[:, g.columns]) for g in self._joint]
+        return np.stack(found) if found else np.zeros((0, len(a), len(b)))
+
+    def _combine(self, theta: np.ndarray, grams: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """The covariance without noise."""
+        total = np.tensordot(np.exp(theta[: self._noise]), grams, 1)
+        if self._joint:
+            total = total + np.exp(theta[self._noise + 1]) * _matern(self._squared(theta, distances))[0]
+        return np.asarray(total)
+
+    def _squared(self, theta: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        return np.asarray(np.tensordot(np.exp(theta[self._noise + 2 :]), distances, 1))
+
+    def _cost(
+        self, theta: np.ndarray, grams: np.ndarray, distances: np.ndarray, y: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         """Negative log marginal likelihood with a wide prior on the weights, and its gradient."""
-        weights = np.exp(theta)
-        covariance = np.tensordot(weights[:-1], grams, 1) + (weights[-1] + _JITTER) * np.eye(len(y))
+        weights, noise = np.exp(theta), self._noise
+        covariance = self._combine(theta, grams, distances) + (weights[noise] + _JITTER) * np.eye(len(y))
         factor = cho_factor(covariance, lower=True)
         alpha = cho_solve(factor, y)
         inverse = cho_solve(factor, np.eye(len(y)))
         value = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor[0])).sum())
         inner = inverse - np.outer(alpha, alpha)
-        gradient = np.append(np.tensordot(grams, inner, 2), np.trace(inner)) * weights * 0.5
+        slopes = np.append(np.tensordot(grams, inner, 2), np.trace(inner))
+        if self._joint:
+            related, slope = _matern(self._squared(theta, distances))
+            along = weights[noise + 1] * np.tensordot(distances, inner * slope, 2)
+            slopes = np.concatenate([slopes, [np.sum(related * inner)], along])
+        gradient = slopes * weights * 0.5
         away = (theta - self._centre) / _PRIOR_SPREAD
         return value + 0.5 * float(away @ away), gradient + away / _PRIOR_SPREAD
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard errors without the noise of a measurement: two arrays (n,)."""
         mean, cross = self._mean(features)
-        weights = np.exp(self.log_weights)[:-1]
+        weights = np.exp(self.log_weights)
         rows = self._scaled(features)
-        own = np.zeros(len(rows))
+        own = np.full(len(rows), weights[self._noise + 1] if self._joint else 0.0)
         i = 0
         for group in self._groups:
             own += weights[i] * (rows[:, group.columns] ** 2).sum(axis=1) / len(group.columns)
@@ -142,15 +186,18 @@ class GaussianProcess:
         return self._mean(features)[0]
 
     def _mean(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        cross = np.tensordot(np.exp(self.log_weights)[:-1], self._grams(self._scaled(features), self._rows), 1)
+        cross = self._covariance(self._scaled(features), self._rows)
         return self._offset + self._scale * (cross @ self._alpha), cross
+
+    def _covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """What was learnt of scaled rows (n, f) and (m, f): (n, m)."""
+        return self._combine(self.log_weights, self._grams(a, b), self._distances(a, b))
 
     def sample(self, features: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
         """Draws functions from the posterior at features (n, num_features): (count, n)."""
         mean, cross = self._mean(features)
         rows = self._scaled(features)
-        weights = np.exp(self.log_weights)[:-1]
-        covariance = np.tensordot(weights, self._grams(rows, rows), 1) - cross @ cho_solve(self._factor, cross.T)
+        covariance = self._covariance(rows, rows) - cross @ cho_solve(self._factor, cross.T)
         size = max(float(np.diag(covariance).max()), _JITTER)
         lower = cholesky(covariance + 1e-6 * size * np.eye(len(rows)), lower=True)
         return mean + self._scale * (lower @ rng.standard_normal((len(rows), count))).T
@@ -159,6 +206,13 @@ class GaussianProcess:
         """Predictions (n,) of each sample from all others, under the weights that were learnt from all."""
         inverse = cho_solve(self._factor, np.eye(len(self._targets)))
         return self._offset + self._scale * (self._targets - self._alpha / np.diag(inverse))
+
+
+def _matern(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Matern kernel of smoothness 5/2 for squared distances, and its derivative by them."""
+    root = np.sqrt(5.0 * squared)
+    decay = np.exp(-root)
+    return (1.0 + root + root**2 / 3.0) * decay, -5.0 / 6.0 * (1.0 + root) * decay
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -8,6 +8,12 @@ import pytest
 from qnas_ov.predict import FeatureGroup, GaussianProcess, UnitDamage, UnitWork
 from qnas_ov.space import Activation, Knob, KnobKind, Space
 
+JOINT = [
+    FeatureGroup("first", (0,)),
+    FeatureGroup("pair", (1, 2)),
+    FeatureGroup("noise a", (3,)),
+    FeatureGroup("noise b", (4,)),
+]
 GROUPS = [FeatureGroup("effects", (0, 1, 2)), FeatureGroup("curve", (3,), radial=True)]
 
 
@@ -37,16 +43,35 @@ def test_it_is_less_sure_far_from_all_samples() -> None:
     assert far.min() > near.max()
 
 
-def test_the_gradient_is_that_of_the_cost() -> None:
+@pytest.mark.parametrize("joint", [(), (FeatureGroup("a", (0, 1)), FeatureGroup("b", (2,)))], ids=["apart", "joint"])
+def test_the_gradient_is_that_of_the_cost(joint: tuple[FeatureGroup, ...]) -> None:
     x, y = samples(20, 0, noise=0.3)
-    process = GaussianProcess(GROUPS).fit(x, y)
-    grams, scaled = process._grams(process._rows, process._rows), (y - y.mean()) / y.std()
-    theta = np.array([-1.0, -0.5, -2.0, -1.5])
-    _, gradient = process._cost(theta, grams, scaled)
+    process = GaussianProcess(GROUPS, joint=joint).fit(x, y)
+    rows, scaled = process._rows, (y - y.mean()) / y.std()
+    known = process._grams(rows, rows), process._distances(rows, rows), scaled
+    theta = np.array([-1.0, -0.5, -2.0, -1.5, -0.7, -1.2, 0.4][: len(process.names)])
+    _, gradient = process._cost(theta, *known)
     for i in range(len(theta)):
         step = np.eye(len(theta))[i] * 1e-5
-        slope = (process._cost(theta + step, grams, scaled)[0] - process._cost(theta - step, grams, scaled)[0]) / 2e-5
+        slope = (process._cost(theta + step, *known)[0] - process._cost(theta - step, *known)[0]) / 2e-5
         assert slope == pytest.approx(gradient[i], rel=1e-4, abs=1e-6)
+
+
+def test_it_learns_which_groups_matter_together() -> None:
+    """A product of two columns is no sum of effects, and of four groups two are noise."""
+    rng = np.random.default_rng(0)
+    x, unseen = rng.integers(0, 4, (80, 5)) / 3.0, rng.integers(0, 4, (200, 5)) / 3.0
+
+    def truth(rows: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sin(3 * rows[:, 0]) * (rows[:, 1] + rows[:, 2]))
+
+    process = GaussianProcess([FeatureGroup("effects", (0, 1, 2, 3, 4))], joint=JOINT).fit(x, truth(x))
+    plain = GaussianProcess([FeatureGroup("effects", (0, 1, 2, 3, 4))]).fit(x, truth(x))
+    missed, missed_by_plain = (np.abs(p.predict_mean(unseen) - truth(unseen)).mean() for p in (process, plain))
+    assert missed < 0.5 * missed_by_plain
+    found = dict(zip(process.names, process.log_weights, strict=True))
+    assert found["first relevance"] > found["noise a relevance"] + 1
+    assert found["pair relevance"] > found["noise b relevance"] + 1
 
 
 def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
@@ -62,8 +87,9 @@ def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
         assert found == pytest.approx(y.mean() + y.std() * float(covariance[i, others] @ solved), rel=1e-6)
 
 
-def test_drawn_functions_are_distributed_as_predicted() -> None:
-    process = GaussianProcess(GROUPS).fit(*samples(20, 0, noise=0.2))
+@pytest.mark.parametrize("joint", [(), (FeatureGroup("a", (0, 1)), FeatureGroup("b", (2,)))], ids=["apart", "joint"])
+def test_drawn_functions_are_distributed_as_predicted(joint: tuple[FeatureGroup, ...]) -> None:
+    process = GaussianProcess(GROUPS, joint=joint).fit(*samples(20, 0, noise=0.2))
     x, _ = samples(6, 1)
     mean, error = process.predict(x)
     drawn = process.sample(x, np.random.default_rng(0), 4000)
