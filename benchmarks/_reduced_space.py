@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.model_selection import KFold, cross_val_predict
 
 from qnas_ov.algorithms import SearchProblem
 from qnas_ov.core.progress import Silent
@@ -27,11 +29,12 @@ from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, metric_object
 from qnas_ov.ir import save_ir
 from qnas_ov.journal import Journal
 from qnas_ov.measure import LatencyMeter, RunSettings, describe_machine
+from qnas_ov.pareto import is_nondominated, to_minimise
 from qnas_ov.pipeline._damage import DAMAGE, recall_or_measure_damage
 from qnas_ov.pipeline._scorer import Scorer
 from qnas_ov.pipeline._setup import Network, Setup, prepare_network, resolve
 from qnas_ov.pipeline._table import measure_table, unit_work
-from qnas_ov.predict import FeatureMap, LookUpTable, UnitDamage, UnitTimes
+from qnas_ov.predict import FeatureMap, LookUpTable, UnitDamage, UnitTimes, UnitUse
 from qnas_ov.space import Activation, Genotype, Knob, KnobKind, Space
 
 TABLE = Path(__file__).parent / "tables" / "digits_vit.csv"
@@ -39,6 +42,12 @@ HINTS = ("bf16", "f32")
 _LAYERS, _EARLY = 8, 4
 _PRECISIONS = ("int8", "float")
 _SECONDS = 0.1
+_RUNS, _LAYERS_AGAIN, _FAR = 3, 3, 0.1
+
+PROBLEMS = (("accuracy", "latency", "size"), ("accuracy", "latency"), ("error", "latency"))
+"""What is searched for: first what a search is for by default."""
+
+OBJECTIVES = {o.name: o for o in (metric_objective("accuracy_top1"), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
 
 
 def reduced_space() -> Space:
@@ -115,29 +124,30 @@ def _group_of_unit(name: str, part: str) -> str:
 
 
 class Table:
-    """The measured space: rows in the order of `Space.everything`."""
+    """The measured space: rows in the order of `Space.everything`. A latency is the median of its runs."""
 
     columns = ("accuracy_top1", ERROR_OBJECTIVE.column, "latency_ms", "size_bytes")
+    latency = columns.index("latency_ms")
 
     def __init__(self, path: Path = TABLE) -> None:
         self.path = path
         self.space = reduced_space()
         self.genotypes = self.space.everything()
         self.values = np.full((len(self.genotypes), len(self.columns)), np.nan)
+        self.runs: list[list[float]] = [[] for _ in self.genotypes]
         if path.exists():
             with path.open() as file:
-                for row in csv.DictReader(file):
-                    place = self.row(tuple(int(g) for g in row["genotype"]))
-                    self.values[place] = [float(row[c]) for c in self.columns]
-        if self.unfinished.exists():
-            self.values = np.load(self.unfinished)
+                for record in csv.DictReader(file):
+                    row = self.row(tuple(int(g) for g in record["genotype"]))
+                    self.values[row] = [float(record[c] or "nan") for c in self.columns]
+                    self.runs[row] = [float(run) for run in record["runs_ms"].split()]
         notes = path.with_suffix(".json")
         self.notes: dict[str, Any] = json.loads(notes.read_text()) if notes.exists() else {}
 
-    @property
-    def unfinished(self) -> Path:
-        """Where an unfinished table is kept."""
-        return self.path.with_suffix(".npy")
+    def add_run(self, row: int, latency_ms: float) -> None:
+        """Takes another run of a candidate."""
+        self.runs[row].append(latency_ms)
+        self.values[row, self.latency] = np.median(self.runs[row])
 
     @cached_property
     def _rows(self) -> dict[Genotype, int]:
@@ -166,19 +176,19 @@ class Table:
         return np.flatnonzero(np.isnan(self.values).any(axis=1))
 
     def write(self) -> None:
-        """Writes what is measured: a table where that is all."""
+        """Writes what is measured."""
+
+        def told(value: float, form: str) -> str:
+            return "" if np.isnan(value) else format(value, form)
+
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_suffix(".json").write_text(json.dumps(self.notes, indent=1) + "\n")
-        if len(self.missing):
-            np.save(self.unfinished, self.values)
-            return
         with self.path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["genotype", *self.columns])
-            for genotype, (accuracy, error, latency, size) in zip(self.genotypes, self.values, strict=True):
-                key = "".join(map(str, genotype))
-                writer.writerow([key, f"{accuracy:.5f}", f"{error:.5g}", f"{latency:.5g}", int(size)])
-        self.unfinished.unlink(missing_ok=True)
+            writer.writerow(["genotype", *self.columns, "runs_ms"])
+            for genotype, values, runs in zip(self.genotypes, self.values, self.runs, strict=True):
+                figures = [told(v, form) for v, form in zip(values, (".5f", ".5g", ".5g", ".0f"), strict=True)]
+                writer.writerow(["".join(map(str, genotype)), *figures, " ".join(f"{run:.5g}" for run in runs)])
 
 
 _digits: DigitsVit | None = None
@@ -230,8 +240,42 @@ def measure_damage(table: Table, digits: DigitsVit) -> None:
     table.write()
 
 
+def doubtful(table: Table, digits: DigitsVit) -> np.ndarray:
+    """Rows with fewer than `_RUNS` runs whose latency decides much, or is far from what the others predict: (n,).
+
+    The true fronts are of the best of thousands of noisy figures, so that what stands on the first layers of any
+    problem must be known better than the rest.
+    """
+    layers = np.concatenate([front_layers(table, names, _LAYERS_AGAIN) for names in PROBLEMS])
+    few = np.array([len(runs) < _RUNS for runs in table.runs])
+    known = np.log(table.values[:, table.latency])
+    use = UnitUse(digits.network.builder.space, unit_work(digits.network.builder))(digits.full(table.genotypes))
+    model = HistGradientBoostingRegressor(loss="absolute_error", max_iter=300, learning_rate=0.1)
+    features = np.column_stack([use, table.genotypes])
+    predicted = cross_val_predict(model, features, known, cv=KFold(5, shuffle=True, random_state=0))
+    far = np.abs(known - predicted) > _FAR
+    return np.flatnonzero(few & (far | np.isin(np.arange(len(known)), layers)))
+
+
+def front_layers(table: Table, objectives: tuple[str, ...], count: int) -> np.ndarray:
+    """Rows of the front, of what is the front without it, and so on."""
+    values = [dict(zip(Table.columns, row, strict=True)) for row in table.values.tolist()]
+    points = to_minimise(values, [OBJECTIVES[name] for name in objectives])
+    left = np.arange(len(points))
+    found = []
+    for _ in range(count):
+        good = is_nondominated(points[left])
+        found.append(left[good])
+        left = left[~good]
+    return np.concatenate(found)
+
+
 def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
-    """Latencies of what has none, in a random order, for so many minutes; returns how many are left."""
+    """Latencies for so many minutes: of what has none, in a random order, then again of what is `doubtful`.
+
+    Returns:
+        How many are left.
+    """
     end = time.monotonic() + 60 * minutes
     builder, shapes = digits.network.builder, digits.network.source.shapes
     full = digits.full(table.genotypes)
@@ -256,18 +300,24 @@ def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
                 "machine": describe_machine("CPU"),
             }
         order = np.random.default_rng(0).permutation(len(table.genotypes))
-        left = [row for row in order if np.isnan(table.values[row, 2])]
-        for number, row in enumerate(left, 1):
-            if time.monotonic() > end:
+        left = [int(row) for row in order if not table.runs[row]]
+        while time.monotonic() < end:
+            left = left or list(np.random.default_rng(0).permutation(doubtful(table, digits)))
+            if not left:
                 break
-            candidate = builder.candidate(tuple(int(g) for g in full[row]))
-            path = save_ir(builder.build(candidate), folder / "candidate.xml")
-            table.values[row, 2] = meter.measure(path, settings(candidate.inference_precision)).latency_ms
-            if number % 100 == 0:
-                table.write()
-                print(f"measured {number} of {len(left)}", flush=True)
+            print(f"{len(left)} are to be measured", flush=True)
+            for number in range(1, len(left) + 1):
+                if time.monotonic() > end:
+                    break
+                row = left.pop(0)
+                candidate = builder.candidate(tuple(int(g) for g in full[row]))
+                path = save_ir(builder.build(candidate), folder / "candidate.xml")
+                table.add_run(row, meter.measure(path, settings(candidate.inference_precision)).latency_ms)
+                if number % 100 == 0:
+                    table.write()
+                    print(f"measured {number}", flush=True)
     table.write()
-    return len(table.missing)
+    return len(left) or len(doubtful(table, digits))
 
 
 class Replay:
@@ -290,10 +340,9 @@ class Replay:
         genes = table.space.one_hot(table.genotypes)
         self._features = np.column_stack([large[:, : layout.damage.stop], genes, large[:, -1:]])
         self._costs = builder.compute_costs(full)
-        by_name = {o.name: o for o in (metric_objective("accuracy_top1"), ERROR_OBJECTIVE, *COST_OBJECTIVES)}
         self.problem = SearchProblem(
             space=table.space,
-            objectives=tuple(by_name[name] for name in objectives),
+            objectives=tuple(OBJECTIVES[name] for name in objectives),
             constraints=(),
             costs=lambda genotypes: {c: v[table.rows(genotypes)] for c, v in self._costs.items()},
             features=lambda genotypes: self._features[table.rows(genotypes)],

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -21,23 +21,25 @@ from typing import Any
 import numpy as np
 from _common import Goal, Outcome, at_least, at_most, main, parser
 from _ingredients import FreezingSearch, PrunedSpace
-from _reduced_space import TABLE, DigitsVit, Replay, Table, judge, measure, measure_damage
+from _reduced_space import PROBLEMS, TABLE, DigitsVit, Replay, Table, judge, measure, measure_damage
+from threadpoolctl import threadpool_limits
 
 from qnas_ov.algorithms import ALGORITHMS, QnasSearch, QnasSettings, Result, SearchAlgorithm, make_algorithm
 from qnas_ov.pareto import hypervolume, is_nondominated, to_minimise
 
-PROBLEMS = (("accuracy", "latency", "size"), ("accuracy", "latency"), ("error", "latency"))
-"""What is searched for: first what a search is for by default; of the others the best known algorithms alone."""
-
 MAIN = ("qnas", "linas", "nsga2", "random")
 SHARES = (0.90, 0.95, 0.99)
-BUDGETS = {"qnas": 250, "linas": 800, "random": 4032}
+ABLATED = SHARES[:2]
+"""How far the ablation goes."""
+
+BUDGETS = {"qnas": 150, "linas": 800, "random": 4032}
 OTHERS = 1500
 ABLATIONS = {
     "everything": {},
     "without the table of unit times": {"use_prior": False},
     "without the distance to float outputs": {"use_fidelity": False},
     "without the damage of units": {"use_damage": False},
+    "without the relevance of sorts of genes": {"use_sorts": False},
     "means alone, no drawn function": {"explore": 0},
     "drawn functions alone": {"explore": 4},
     "without computed costs": {"use_summary": False},
@@ -53,13 +55,14 @@ _replay: Replay | None = None
 
 def run(arguments: argparse.Namespace) -> Outcome:
     global _replay
+    threadpool_limits(1)  # matrices are small, and searches run side by side
     table = Table(arguments.table)
     digits = DigitsVit.load()
     if arguments.measure is not None:
         judge(table, digits, jobs=arguments.jobs)
         measure_damage(table, digits)
         left = measure(table, digits, minutes=arguments.measure)
-        print(f"{len(table.genotypes) - left} of {len(table.genotypes)} are measured")
+        print(f"{left} are still to be measured")
         return Outcome({}, {}, {}, table.notes.get("machine"))
     if len(table.missing):
         raise SystemExit(f"{len(table.missing)} candidates of {table.path} are not measured: give --measure MINUTES")
@@ -73,7 +76,10 @@ def run(arguments: argparse.Namespace) -> Outcome:
         _replay = Replay(table, digits, objectives=objectives)
         names = chosen or list(ALGORITHMS if first else MAIN)
         curves = {n: run_all(partial(search, name=n), seeds, arguments.jobs, f"{title}: {n}") for n in names}
-        tables[f"{title}: evaluations to a share of the true hypervolume"] = [row_of(n, c) for n, c in curves.items()]
+        tables[f"{title}: evaluations to a share of the true hypervolume"] = [
+            *(row_of(n, c) for n, c in curves.items()),
+            row_of("who knows the front, greedily", [greedy(_replay)]),
+        ]
         tables[f"{title}: hypervolume at equal evaluations, median"] = volumes = over_evaluations(curves)
         if "random" in curves:
             tables[f"{title}: gain over random at equal evaluations"] = [
@@ -107,7 +113,7 @@ def ablation(seeds: Iterable[int], jobs: int) -> list[dict[str, Any]]:
     """qnas without each of its ingredients, and with some that it lacks."""
     changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items()]
     added = [(f"with {name}", partial(extended, name=name)) for name in TRIED]
-    return [row_of(name, run_all(one, seeds, jobs, name)) for name, one in (*changed, *added)]
+    return [row_of(name, run_all(one, seeds, jobs, name), ABLATED) for name, one in (*changed, *added)]
 
 
 def run_all(one: Callable[[int], list[float]], seeds: Iterable[int], jobs: int, name: str) -> list[list[float]]:
@@ -129,7 +135,7 @@ def ablated(seed: int, *, changes: dict[str, Any]) -> list[float]:
     assert _replay is not None
     settings = replace(QnasSettings(), **changes)
     search = QnasSearch(_replay.problem, rng=np.random.default_rng(seed), settings=settings)
-    return curve(search, BUDGETS["qnas"], until=SHARES[-1])
+    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
 
 
 def extended(seed: int, *, name: str) -> list[float]:
@@ -140,7 +146,7 @@ def extended(seed: int, *, name: str) -> list[float]:
     else:
         kind = FreezingSearch
     search = kind(problem, rng=np.random.default_rng(seed), settings=QnasSettings())
-    return curve(search, BUDGETS["qnas"], until=SHARES[-1])
+    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
 
 
 def curve(algorithm: SearchAlgorithm, budget: int, *, until: float = 0.999) -> list[float]:
@@ -163,6 +169,20 @@ def curve(algorithm: SearchAlgorithm, budget: int, *, until: float = 0.999) -> l
     return shares
 
 
+def greedy(replay: Replay) -> list[float]:
+    """The share of the true hypervolume where each candidate is the best next one by what was measured: the floor."""
+    scaled, reference, whole = true_front(replay)
+    left = scaled[is_nondominated(scaled)]
+    front = np.zeros((0, scaled.shape[1]))
+    shares: list[float] = []
+    while len(left) and (not shares or shares[-1] < SHARES[-1]):
+        volumes = [hypervolume(np.concatenate([front, left[i : i + 1]]), reference) for i in range(len(left))]
+        best = int(np.argmax(volumes))
+        front, left = np.concatenate([front, left[best : best + 1]]), np.delete(left, best, axis=0)
+        shares.append(volumes[best] / whole)
+    return shares
+
+
 def true_front(replay: Replay) -> tuple[np.ndarray, np.ndarray, float]:
     """All measured points in units of the true front's ranges, the reference, and the true front's hypervolume."""
     values = [dict(zip(Table.columns, row, strict=True)) for row in replay.table.values.tolist()]
@@ -179,10 +199,10 @@ def reached(found: list[list[float]], share: float) -> np.ndarray:
     return np.array([next((i + 1 for i, s in enumerate(c) if s >= share), np.inf) for c in found])
 
 
-def row_of(name: str, found: list[list[float]]) -> dict[str, Any]:
+def row_of(name: str, found: list[list[float]], shares: Sequence[float] = SHARES) -> dict[str, Any]:
     """Medians and quartiles."""
     row: dict[str, Any] = {"algorithm": name}
-    for share in SHARES:
+    for share in shares:
         low, middle, high = (np.percentile(reached(found, share), q, method="nearest") for q in (25, 50, 75))
         row[f"to {share:.0%}"] = _count(middle)
         row[f"quartiles {share:.0%}"] = f"{_count(low)}-{_count(high)}"
