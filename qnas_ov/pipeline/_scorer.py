@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import openvino as ov
 
+from qnas_ov.core.errors import MeasurementError
 from qnas_ov.measure import Inference
 from qnas_ov.pipeline._setup import Network, Setup
 from qnas_ov.tasks import Split, output_error
@@ -51,15 +52,21 @@ class Scorer:
         inference_precision: str,
         promising: Callable[[Scores], bool],
     ) -> Scores:
-        """Scores of an IR on parts of a split together, as many of them as are `promising` by those before."""
+        """Scores of an IR on parts of a split together, as many of them as are `promising` by those before.
+
+        A metric need not be defined on a part, which may lack a class: then the next one follows.
+        """
         inference = self._compile(model, parts, inference_precision)
         outputs: list[list[np.ndarray]] = []
-        for number, part in enumerate(parts, 1):
+        for number, part in enumerate(parts[:-1], 1):
             outputs.append(inference.run(part.inputs))
-            scores = self._judge(parts[:number], outputs)
-            if number < len(parts) and not promising(scores):
-                break
-        return scores
+            try:
+                scores = self._judge(parts[:number], outputs)
+                if not promising(scores):
+                    return scores
+            except MeasurementError:
+                continue
+        return self._judge(parts, [*outputs, inference.run(parts[-1].inputs)])
 
     def _compile(self, model: Path | ov.Model, splits: Sequence[Split], precision: str) -> Inference:
         return Inference(

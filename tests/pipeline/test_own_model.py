@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +130,7 @@ def test_a_limit_that_float_itself_breaks(files: tuple[str, str], monkeypatch: p
 
     def worse(self: object, model: object, split: object, hint: str | None = None) -> object:
         scores = score(self, model, split, hint)  # type: ignore[arg-type]
-        return scores if hint == "f32" else type(scores)(0.0, scores.error, scores.evidence)
+        return scores if hint == "f32" else replace(scores, value=0.0)
 
     monkeypatch.setattr(_sensitivity._Policies, "score", worse)
     with pytest.raises(ConstraintError, match="no policy keeps --max-drop 0.01"):

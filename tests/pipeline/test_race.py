@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from qnas_ov.algorithms import Constraint
+from qnas_ov.core.errors import MeasurementError
 from qnas_ov.core.progress import Silent
 from qnas_ov.core.records import Evaluation, resolve_objectives
 from qnas_ov.journal import read_journal
@@ -104,6 +106,22 @@ def test_parts_judged_together_are_the_whole(tiny_model: str, settings: Mapping[
     first = scorer.score_while(network.bank.int8, parts, "f32", promising)
     assert asked == [50, 50]
     assert (together.num_samples, first.num_samples) == (split.num_samples, 50)
+
+
+def test_a_metric_that_a_part_does_not_allow_takes_the_whole(tiny_model: str) -> None:
+    setup = resolve({"model": tiny_model})
+    network = prepare_network(setup, Silent())
+
+    def at_least_100(outputs: np.ndarray, labels: np.ndarray) -> float:
+        return float((outputs.argmax(axis=-1) == labels).mean()) if len(labels) >= 100 else float("nan")
+
+    metric = replace(TOP1, compute=at_least_100, per_sample=False)
+    scorer = Scorer(replace(setup, task=replace(setup.task, metric=metric)), network)
+    split = setup.task.validation
+    found = scorer.score_while(network.bank.int8, split.parted(50), "f32", lambda scores: False)
+    assert found.num_samples == split.num_samples
+    with pytest.raises(MeasurementError, match="must give a finite number"):
+        scorer.score(network.bank.int8, [split.thinned(50)], "f32")
 
 
 def test_a_search_judges_some_on_a_part_and_no_network_of_the_front(finished_run: SearchResult) -> None:
