@@ -108,8 +108,8 @@ def headline(network: str, result: SearchResult) -> list[dict[str, Any]]:
                 name = f"{quantity} gain{suffix}"
                 record[name] = float(base[column] / best[column].iloc[0]) if len(best) else 0.0
                 if len(best) and not suffix:
-                    record[f"by{' ' * (quantity == 'size')}"] = best["candidate"].iloc[0]
-                    record[f"p{' ' * (quantity == 'size')}"] = float(best[f"test_p_vs_{label}"].iloc[0])
+                    record[f"best by {quantity}"] = best["candidate"].iloc[0]
+                    record[f"its p, {quantity}"] = float(best[f"test_p_vs_{label}"].iloc[0])
         rows.append(record)
     return rows
 
