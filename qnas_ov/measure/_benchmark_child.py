@@ -1,10 +1,11 @@
 """The process that is measured: the real benchmark_app, how much memory it took, and a reference network in between.
 
-Nothing of qnas-ov is imported. Its arguments are the report folder, "beside" or "alone", then benchmark_app's own;
+Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or a time limit, then benchmark_app's own;
 `_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block of some
 10 ms while the process that asked for the measurement infers the reference: `ask` is told how long, and returns a
 latency. benchmark_app times its own inferences one by one and does not notice. It goes on until there are `_PAIRS` of
-blocks: a fast network has done its iterations after one or two, of which a single disturbance spoils the median.
+blocks: a fast network has done its iterations after one or two, of which a single disturbance spoils the median. It
+ends before its iterations are done when its inferences have taken the time limit, in milliseconds ("inf" for none).
 """
 
 import ctypes
@@ -21,21 +22,25 @@ from openvino.tools.benchmark.main import main
 
 _BLOCK_MS = 10.0
 _PAIRS = 8
+_FEWEST = 20
 _MADV_POPULATE_READ = 22
 
 
 class Alternating:
     """A request of the measured network that waits after every block of inferences for one of the reference's."""
 
-    def __init__(self, request: Any, ask: Callable[[str], str], pairs: list[list[float]], benchmark: Any) -> None:
+    def __init__(
+        self, request: Any, ask: Callable[[str], str], pairs: list[list[float]], benchmark: Any, limit_ms: float
+    ) -> None:
         self._request, self._ask, self._pairs, self._benchmark = request, ask, pairs, benchmark
         self._block: list[float] = []
-        self._count = 0
+        self._count, self._left_ms = 0, limit_ms
 
     def infer(self, *arguments: Any, **named: Any) -> None:
         self._request.infer(*arguments, **named)
         self._count += 1
         self._block.append(self._request.latency)
+        self._left_ms -= self._request.latency
         if sum(self._block) >= _BLOCK_MS:
             start = time.perf_counter()
             other = float(self._ask(str(min(_BLOCK_MS, sum(self._block)))))
@@ -43,8 +48,10 @@ class Alternating:
             own = statistics.median(self._block[1:] or self._block)
             self._pairs.append([own, other, 1e3 * (time.perf_counter() - start)])
             self._block = []
-        if self._count >= self._benchmark.niter and len(self._pairs) < _PAIRS:
-            self._benchmark.niter = self._count + 1
+        if len(self._pairs) < _PAIRS:
+            self._benchmark.niter = max(self._benchmark.niter, self._count + 1)
+        elif self._left_ms <= 0 and self._count >= _FEWEST:
+            self._benchmark.niter = self._count
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
@@ -70,7 +77,7 @@ def _hold_libraries() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_POPULATE_READ)
 
 
-folder, beside = Path(sys.argv.pop(1)), sys.argv.pop(1) == "beside"
+folder, mode = Path(sys.argv.pop(1)), sys.argv.pop(1)
 _hold_libraries()
 measured: dict[str, Any] = {"before": _memory_bytes("VmRSS"), "pairs": []}
 plain = Benchmark.sync_inference
@@ -78,10 +85,10 @@ plain = Benchmark.sync_inference
 
 def measure_beside_reference(self: Any, request: Any, queue: Any) -> Any:
     """What benchmark_app does when its network is compiled and has run once."""
-    return plain(self, Alternating(request, globals()["ask"], measured["pairs"], self), queue)
+    return plain(self, Alternating(request, globals()["ask"], measured["pairs"], self, float(mode)), queue)
 
 
-if beside:
+if mode != "alone":
     Benchmark.sync_inference = measure_beside_reference
 main()
 measured["peak"] = _memory_bytes("VmHWM")

@@ -21,11 +21,13 @@
 6. **Disturbances** are told: load of other processes, time stolen by a hypervisor, throttling by a cgroup or by heat, a
    fall of the frequency, and runs that fall out of line.
 
-A search gives each candidate one process: it needs many rough figures. The winners are measured by the whole protocol.
+A search gives each candidate one process, and slow ones fewer inferences: it needs many rough figures. The winners are
+measured by the whole protocol.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -104,7 +106,8 @@ class LatencyMeter:
         Args:
             reference: The .xml of the reference network.
             settings: How it is run.
-            seconds: Measuring time of one process on the reference; it decides the iterations of every run.
+            seconds: Measuring time of one process on the reference; it decides the iterations of every run. In a
+                search slower networks get no more time, and then at least 20 iterations.
             anchor_ms: Latency of the reference at the speed that latencies are to stand for; as it is now if left out.
             database: Where runs are looked up and kept; None measures everything.
 
@@ -126,6 +129,7 @@ class LatencyMeter:
                 "--resume"
             ) from error
         self._reading_ms = statistics.median(self._gauge.read() for _ in range(5))
+        self._limit_ms = seconds * 1e3
         self.iterations = int(min(2000, max(20, seconds * 1e3 / self._reading_ms)))
         self.anchor_ms = anchor_ms if anchor_ms is not None else self._reading_ms
         if database is not None:
@@ -162,8 +166,9 @@ class LatencyMeter:
         count = iterations or self.iterations
         if settings.hint == "throughput":
             count = max(count, 8 * len(os.sched_getaffinity(0)))  # some for every request in flight
+        limit_ms = self._limit_ms if purpose == SEARCH else math.inf
         if self._database is None:
-            kept, tries = self._steadiest(model, settings, count, percentile, attempts)
+            kept, tries = self._steadiest(model, settings, count, percentile, attempts, limit_ms)
             return self._scale(kept, tries)
         key = self.key(model, settings)
         with self._database.claim():
@@ -178,7 +183,7 @@ class LatencyMeter:
             if found is not None:
                 self.from_database += 1
                 return self._scale(found, 0)
-            kept, tries = self._steadiest(model, settings, count, percentile, attempts)
+            kept, tries = self._steadiest(model, settings, count, percentile, attempts, limit_ms)
             self._database.add(key, kept, purpose=purpose, iterations=count, versions=self._versions)
         return self._scale(kept, tries)
 
@@ -209,7 +214,7 @@ class LatencyMeter:
         return RunKey(self._digests[place], settings, self._machine, self._reference)
 
     def _steadiest(
-        self, model: Path, settings: RunSettings, iterations: int, percentile: int, attempts: int
+        self, model: Path, settings: RunSettings, iterations: int, percentile: int, attempts: int, limit_ms: float
     ) -> tuple[KeptRun, int]:
         """Runs benchmark_app until the machine is steady: the steadiest run, and how many it took."""
         tried: list[KeptRun] = []
@@ -217,7 +222,9 @@ class LatencyMeter:
             # Only of synchronous requests can a reference run in between.
             reference = self._gauge if settings.hint == "latency" else None
             watch, before = Watch(), 0.0 if reference else self._gauge.read()
-            run = run_benchmark_app(model, settings, iterations=iterations, percentile=percentile, reference=reference)
+            run = run_benchmark_app(
+                model, settings, iterations=iterations, percentile=percentile, reference=reference, limit_ms=limit_ms
+            )
             after, mhz = 0.0 if run.beside_ms else self._gauge.read(), frequency_mhz()
             if run.beside_ms is not None and run.relative is not None:
                 before = after = run.latency_ms / run.relative if percentile == MEDIAN else run.beside_ms

@@ -272,3 +272,13 @@ def test_few_iterations_of_a_fast_network_go_on_for_eight_blocks(model: Path) ->
     assert run.iterations > 4
     assert run.total_ms > 80.0, "eight blocks of 10 ms"
     assert 0.3 < run.relative < 3.0
+
+
+def test_a_slow_network_ends_at_the_limit_but_not_before_its_fewest(model: Path) -> None:
+    reference = Gauge(model, SETTINGS)
+    run = run_benchmark_app(model, SETTINGS, iterations=1_000_000, reference=reference, limit_ms=150.0)
+    assert run.iterations < 1_000_000
+    assert run.total_ms > 140.0, "the limit is of the inferences themselves"
+    few = run_benchmark_app(model, SETTINGS, iterations=1_000_000, reference=reference, limit_ms=0.0)
+    assert few.iterations > 20
+    assert few.total_ms > 80.0, "eight blocks of 10 ms"
