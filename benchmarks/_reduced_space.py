@@ -13,7 +13,7 @@ import re
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
@@ -346,7 +346,7 @@ class Replay:
             constraints=(),
             costs=lambda genotypes: {c: v[table.rows(genotypes)] for c, v in self._costs.items()},
             features=lambda genotypes: self._features[table.rows(genotypes)],
-            layout=layout,
+            layout=replace(layout, num_genes=genes.shape[1]),
         )
 
     def values(self, genotype: Genotype) -> dict[str, float]:

@@ -23,7 +23,7 @@ from qnas_ov.terminal import TerminalProgress
 
 ACCURACY = "accuracy_top1"
 GOALS = {"latency": 4.8, "size": 3.44}
-"""Of SimQ-NAS (arXiv 2312.13301) against all-INT8 networks; either is the aim."""
+"""Of SimQ-NAS (arXiv 2312.13301) against all-INT8 networks: one of the two is the aim."""
 
 CONFIGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "bert": ("docstrings", {
@@ -35,14 +35,14 @@ CONFIGS: Mapping[str, tuple[str, dict[str, Any]]] = {
     }),
     "resnet": ("digits", {
         "model_type": "resnet", "architectures": ["ResNetForImageClassification"], "num_channels": 1, "num_labels": 10,
-        "embedding_size": 64, "hidden_sizes": [64, 128], "depths": [4, 4], "layer_type": "basic",
+        "embedding_size": 64, "hidden_sizes": [96, 192], "depths": [4, 4], "layer_type": "basic",
         "qnas_ov": {"image_size": 8, "leave_out": [0, 1, 2, 3], "width": [50, 65, 80, 100], "mid": [25, 50, 75, 100]},
     }),
 }  # fmt: skip
 _FROM_TEACHER = {"cycles": 1, "batch_size": 64, "num_random": 2}
 TRAINING: Mapping[str, dict[str, Any]] = {
     "bert": {**_FROM_TEACHER, "teacher_epochs": 16, "epochs": 8, "learning_rate": 1e-3},
-    "resnet": {**_FROM_TEACHER, "teacher_epochs": 20, "epochs": 40, "learning_rate": 3e-3},
+    "resnet": {**_FROM_TEACHER, "teacher_epochs": 12, "epochs": 24, "learning_rate": 3e-3},
 }
 NETWORKS = ("vit", *CONFIGS)
 
@@ -65,11 +65,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
         tables[f"{network}: the front"] = [front_row(r) for _, r in result.front.iterrows()]
         machine = json.loads((result.folder / "machine.json").read_text())
     for record in found:
-        for quantity, bound in GOALS.items():
+        for quantity in GOALS:
             name = f"{record['network']}, {record['against']}: {quantity}, no loss"
             figures[name] = record[f"{quantity} gain"]
-            if record["against"] == "all-INT8":
-                goals[name] = at_least(figures[name], bound)
+        if record["against"] == "all-INT8":
+            nearer = max(record[f"{quantity} gain"] / bound for quantity, bound in GOALS.items())
+            name = " or ".join(f"{bound}x {quantity}" for quantity, bound in GOALS.items())
+            goals[f"{record['network']}: share reached of {name} against all-INT8"] = at_least(nearer, 1.0)
     return Outcome(figures, goals, {"gains without loss of accuracy": found, **tables}, machine)
 
 

@@ -56,7 +56,7 @@ class SearchProblem:
     constraints: tuple[Constraint, ...]
     costs: Callable[[np.ndarray], dict[str, np.ndarray]]
     features: Callable[[np.ndarray], np.ndarray]
-    layout: FeatureLayout = FeatureLayout()  # noqa: RUF009 - it is frozen
+    layout: FeatureLayout
 
     def predicted_columns(self) -> list[str]:
         """Columns that no formula gives: of objectives and of constraints, in order, each once."""

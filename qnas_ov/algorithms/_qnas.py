@@ -26,10 +26,9 @@ from sklearn.model_selection import KFold
 from qnas_ov.algorithms._linas import predictor_record
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pymoo import evolve, mutate
-from qnas_ov.algorithms._surrogate import Surrogate, Weights
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE
 from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
-from qnas_ov.predict import FeatureGroup, choose_informative
+from qnas_ov.predict import FeatureGroup, Surrogate, Weights, choose_informative, cost_groups
 from qnas_ov.space import Genotype, KnobKind
 
 LATENCY = "latency_ms"
@@ -135,14 +134,9 @@ class QnasSearch:
         how much a sort matters is learnt from all its genes at once, since few are measured.
         """
         layout, settings, space = self._problem.layout, self._settings, self._problem.space
-        genes = range(layout.damage.stop, layout.damage.stop + int(space.num_choices.sum()))
         if column in COST_COLUMNS:
-            costs = tuple(range(layout.num_summary if settings.use_summary else 0))
-            return [
-                FeatureGroup("costs", costs, radial=True),
-                FeatureGroup("genes", tuple(genes), radial=True),
-                FeatureGroup("work of units", tuple(range(layout.use.start, layout.use.stop))),
-            ], []
+            return cost_groups(layout, use_summary=settings.use_summary), []
+        genes = range(layout.genes.start, layout.genes.stop)
         sorts: dict[str, list[int]] = defaultdict(list)
         for number, knob in enumerate(space.knobs):
             sorts[re.sub(r"[0-9]+", "#", knob.name)].append(genes.stop + number)

@@ -6,6 +6,7 @@ from qnas_ov.predict._features import Damage, FeatureLayout, FeatureMap, Prior
 from qnas_ov.predict._gaussian import FeatureGroup, GaussianProcess
 from qnas_ov.predict._linear import RelativeRidge
 from qnas_ov.predict._predictors import PUBLISHED_KINDS, FittedPredictor, Scores, fit_predictor, predict_left_out, score
+from qnas_ov.predict._surrogate import Surrogate, Weights, cost_groups
 from qnas_ov.predict._table import LookUpTable, UnitTimes, table_genotypes
 from qnas_ov.predict._units import UnitUse, UnitWork
 
@@ -21,11 +22,14 @@ __all__ = [
     "Prior",
     "RelativeRidge",
     "Scores",
+    "Surrogate",
     "UnitDamage",
     "UnitTimes",
     "UnitUse",
     "UnitWork",
+    "Weights",
     "choose_informative",
+    "cost_groups",
     "fit_predictor",
     "predict_left_out",
     "score",

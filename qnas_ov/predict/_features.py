@@ -23,12 +23,14 @@ class FeatureLayout:
         num_summary: Columns that summarise what a candidate costs.
         num_use: Columns of `UnitUse`; 0 for none.
         num_damage: Columns of what INT8 costs the units of the candidate, each measured alone; 0 for none.
+        num_genes: Columns of genes, one per knob and choice; 0 for none.
         prior: Whether the last column is a prediction of latency, made before anything was measured.
     """
 
     num_summary: int = 0
     num_use: int = 0
     num_damage: int = 0
+    num_genes: int = 0
     prior: bool = False
 
     @property
@@ -40,6 +42,11 @@ class FeatureLayout:
     def damage(self) -> slice:
         """The columns of the damage."""
         return slice(self.use.stop, self.use.stop + self.num_damage)
+
+    @property
+    def genes(self) -> slice:
+        """The columns of the genes."""
+        return slice(self.damage.stop, self.damage.stop + self.num_genes)
 
 
 class FeatureMap:
@@ -75,6 +82,7 @@ class FeatureMap:
             num_summary=self._summary(largest).shape[1],
             num_use=0 if self._use is None else self._use(largest).shape[1],
             num_damage=0 if damage is None else damage(largest).shape[1],
+            num_genes=int(space.num_choices.sum()),
             prior=prior is not None,
         )
 

@@ -1,4 +1,4 @@
-"""Predictors by scikit-learn: linear, support vectors, boosted trees, a prior, and their combination.
+"""Predictors: linear, support vectors, boosted trees, a Gaussian process, a prior, and their combinations.
 
 They are chosen by cross-validation. Every score is of samples that the scored model has not seen: choosing among models
 happens inside each fold.
@@ -22,6 +22,7 @@ from sklearn.svm import SVR
 
 from qnas_ov.predict._features import FeatureLayout
 from qnas_ov.predict._linear import RelativeRidge
+from qnas_ov.predict._surrogate import Surrogate, cost_groups
 
 PUBLISHED_KINDS = ("ridge", "svr")
 """What LINAS was published with (arXiv 2205.10358)."""
@@ -69,6 +70,20 @@ def _on_summary(estimator: Any, num_summary: int) -> Any:
     return TransformedTargetRegressor(inner, transformer=StandardScaler())
 
 
+class _Process:
+    """The surrogate of qnas as an estimator."""
+
+    def __init__(self, layout: FeatureLayout) -> None:
+        self._surrogate = Surrogate(cost_groups(layout), prior=layout.prior, helper=None)
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> _Process:
+        self._surrogate.fit(X, y)
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self._surrogate.predict_mean(X)
+
+
 def _models(
     seed: int, layout: FeatureLayout | None, chosen: Sequence[str] | None = None
 ) -> dict[str, Callable[[], Any]]:
@@ -90,6 +105,8 @@ def _models(
         }
     if layout.num_use:
         kinds["ridge on units"] = lambda: RelativeRidge(layout.use)
+    if summary and layout.num_genes:
+        kinds["gaussian process"] = lambda: _Process(layout)
     if layout.prior:
         kinds["prior, scaled"] = lambda: RelativeRidge(prior=True, only_prior=True)
         if summary:

@@ -15,6 +15,7 @@ from qnas_ov.algorithms._pymoo import GeneMutation, GenotypeProblem, evolve, mak
 from qnas_ov.core.errors import InputError, UnknownNameError
 from qnas_ov.core.records import Objective
 from qnas_ov.pareto import hypervolume, to_minimise
+from qnas_ov.predict import FeatureLayout
 from qnas_ov.space import Activation, Genotype, Knob, KnobKind, Space
 
 LAYERS = 6
@@ -53,11 +54,15 @@ def measure(genotype: Genotype) -> dict[str, float]:
     }
 
 
+def genes_only(space: Space) -> FeatureLayout:
+    return FeatureLayout(num_genes=int(space.num_choices.sum()))
+
+
 def problem(*constraints: Constraint) -> SearchProblem:
     def features(genotypes: np.ndarray) -> np.ndarray:
         return np.column_stack([SPACE.one_hot(genotypes), *costs(genotypes).values()])
 
-    return SearchProblem(SPACE, OBJECTIVES, constraints, costs, features)
+    return SearchProblem(SPACE, OBJECTIVES, constraints, costs, features, genes_only(SPACE))
 
 
 def run(
@@ -234,7 +239,7 @@ def test_an_exhausted_space_ends_the_search(num_knobs: int) -> None:
         assert genotypes.ndim == 2
         return small.one_hot(genotypes)
 
-    tiny = SearchProblem(small, OBJECTIVES[:2], (), lambda g: {"macs": g.sum(1)}, features)
+    tiny = SearchProblem(small, OBJECTIVES[:2], (), lambda g: {"macs": g.sum(1)}, features, genes_only(small))
     for name in ALGORITHMS:
         algorithm = make_algorithm(name, tiny, seed=0, population=4, inner_evaluations=100)
         asked: list[Genotype] = []

@@ -1,4 +1,4 @@
-"""What qnas predicts a measured quantity by."""
+"""A Gaussian process of a measured quantity, in the form that suits it best."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qnas_ov.predict import FeatureGroup, GaussianProcess
+from qnas_ov.predict._features import FeatureLayout
+from qnas_ov.predict._gaussian import FeatureGroup, GaussianProcess
 
 Weights = dict[tuple[bool, bool], np.ndarray]
+
+
+def cost_groups(layout: FeatureLayout, *, use_summary: bool = True) -> list[FeatureGroup]:
+    """What a cost is predicted from: computed costs and genes, and the work of units, which adds up."""
+    return [
+        FeatureGroup("costs", tuple(range(layout.num_summary if use_summary else 0)), radial=True),
+        FeatureGroup("genes", tuple(range(layout.genes.start, layout.genes.stop)), radial=True),
+        FeatureGroup("work of units", tuple(range(layout.use.start, layout.use.stop))),
+    ]
 
 
 @dataclass(frozen=True)
