@@ -14,6 +14,7 @@ from qnas_ov.measure.estimate import estimate_median
 from qnas_ov.measure.settings import RunSettings
 
 _GAUGE_MS = 50.0
+_BLOCK_INFERENCES = 3
 
 
 class Gauge:
@@ -34,15 +35,14 @@ class Gauge:
         return statistics.median(_timed_ms(self._request) for _ in range(self._count))
 
     def read_block(self, milliseconds: float) -> float:
-        """Median latency of the reference in inferences that take so long together, at least one, in milliseconds.
+        """Median latency of the reference in inferences that take so long together, at least three, in milliseconds.
 
-        For turns with another process: the first inference of several, which finds that one's data in the caches, does
-        not count.
+        For turns with another process: the first inference, which finds that one's data in the caches, does not count.
         """
         found: list[float] = []
-        while sum(found) < milliseconds:
+        while sum(found) < milliseconds or len(found) < _BLOCK_INFERENCES:
             found.append(_timed_ms(self._request))
-        return statistics.median(found[1:] or found)
+        return statistics.median(found[1:])
 
 
 def _prepared_request(model: ov.Model, settings: RunSettings) -> ov.InferRequest:
