@@ -2,8 +2,9 @@
 
 Every search measures as many candidates, with each seed; its front is calibrated, measured in rounds and tested on the
 test split as always. Hypervolume is of accuracy on the test split and of latency over all-INT8's in the same run, in
-units of the ranges of all fronts together, up to a tenth of a range beyond their worst values. Runs go on where they
-stopped.
+units of the ranges of all fronts together, up to a tenth of a range beyond their worst values. Beside it stands that of
+what the searches saw, validation accuracy and one measurement of latency, after parts of their candidates. Runs go on
+where they stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qnas_ov.pipeline import SearchResult, run_search
 from qnas_ov.terminal import TerminalProgress
 
 ALGORITHMS = ("qnas", "linas", "random")
-TEST = "test_accuracy_top1"
+SEARCHED, TEST = "accuracy_top1", "test_accuracy_top1"
 
 
 def run(arguments: argparse.Namespace) -> Outcome:
@@ -39,14 +40,15 @@ def run(arguments: argparse.Namespace) -> Outcome:
             print(f"{algorithm}, seed {seed}", flush=True)
             result = run_search(settings, out=out, resume=out.exists(), progress=progress, latency_db="none")
             found.append((algorithm, seed, result))
-    fronts = [points_of(result) for _, _, result in found]
-    together = np.concatenate(fronts)
-    low, high = together.min(axis=0), together.max(axis=0)
+    volumes = in_common_units([points_of(result) for _, _, result in found])
+    parts = [evaluations // 3, 2 * evaluations // 3, evaluations]
+    searched = [searched_points(result) for _, _, result in found]
+    seen = in_common_units([points[:part] for part in parts for points in searched])
     rows = []
-    for (algorithm, seed, result), points in zip(found, fronts, strict=True):
-        scaled = (points - low) / np.where(high > low, high - low, 1.0)
-        volume = hypervolume(scaled[is_nondominated(scaled)], np.full(2, 1.1))
-        rows.append({"algorithm": algorithm, "seed": seed, "hypervolume": volume, **row_of(result)})
+    for number, (algorithm, seed, result) in enumerate(found):
+        row = {"algorithm": algorithm, "seed": seed, "hypervolume": volumes[number]}
+        row |= {f"searched, after {part}": seen[number + i * len(found)] for i, part in enumerate(parts)}
+        rows.append(row | row_of(result))
     summary = [
         summed(name, [r for r in rows if r["algorithm"] == name]) for name in dict.fromkeys(a for a, _, _ in found)
     ]
@@ -62,6 +64,21 @@ def run(arguments: argparse.Namespace) -> Outcome:
 def points_of(result: SearchResult) -> np.ndarray:
     """Test accuracy, negated, and the share of all-INT8's latency, of every network on the front: (n, 2)."""
     return np.column_stack([-result.front[TEST], 1.0 / result.front["speedup_vs_int8"]])
+
+
+def searched_points(result: SearchResult) -> np.ndarray:
+    """Validation accuracy, negated, and latency in ms, of every candidate in the order of the search: (n, 2)."""
+    kept = read_journal(result.folder / "evaluations.sqlite").evaluations
+    return np.array([[-e.values[SEARCHED], e.values["latency_ms"]] for e in kept if e.stage == "search" and e.ok])
+
+
+def in_common_units(sets: list[np.ndarray]) -> list[float]:
+    """Hypervolumes of sets of points (n, m), in units of the ranges of all their fronts together."""
+    fronts = [points[is_nondominated(points)] for points in sets]
+    together = np.concatenate(fronts)
+    low, high = together.min(axis=0), together.max(axis=0)
+    scale = np.where(high > low, high - low, 1.0)
+    return [hypervolume((front - low) / scale, np.full(front.shape[1], 1.1)) for front in fronts]
 
 
 def row_of(result: SearchResult) -> dict[str, Any]:
@@ -82,6 +99,7 @@ def row_of(result: SearchResult) -> dict[str, Any]:
 
 def summed(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     volumes = [r["hypervolume"] for r in rows]
+    parts = [name for name in rows[0] if name.startswith("searched")]
     faster = [r["faster than INT8, no fewer right"] for r in rows]
     return {
         "algorithm": name,
@@ -89,6 +107,7 @@ def summed(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "hypervolume, median": float(np.median(volumes)),
         "least": min(volumes),
         "most": max(volumes),
+        **{f"{name}, median": float(np.median([r[name] for r in rows])) for name in parts},
         "faster than INT8, no fewer right, median": float(np.median(faster)),
         "samples judged, mean": float(np.mean([r["samples judged"] for r in rows])),
     }
