@@ -26,7 +26,6 @@ from openvino.tools.benchmark.main import main
 
 _BLOCK_MS, _BLOCK_INFERENCES = 10.0, 3
 _PAIRS = 8
-_FEWEST = 20
 _MADV_POPULATE_READ = 22
 
 
@@ -52,7 +51,7 @@ class Alternating:
             self._block = []
         if len(self._pairs) < _PAIRS:
             self._benchmark.niter = max(self._benchmark.niter, self._count + 1)
-        elif self._left_ms <= 0 and self._count >= _FEWEST:
+        elif self._left_ms <= 0:
             self._benchmark.niter = self._count
 
     def __getattr__(self, name: str) -> Any:

@@ -100,7 +100,7 @@ def run_benchmark_app(
         percentile: Which percentile of the latencies to report, 1 to 100.
         timeout_s: After this the run counts as failed.
         reference: A network to infer in turn with this one, in this process, where requests are synchronous.
-        limit_ms: Beside a reference, no inference begins after these have taken so long together, 20 at least.
+        limit_ms: Beside a reference, no inference begins after these have taken so long, eight blocks at least.
 
     Raises:
         MeasurementError: If benchmark_app crashes, hangs or gives no numbers; the text holds its last lines.

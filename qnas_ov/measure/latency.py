@@ -108,7 +108,7 @@ class LatencyMeter:
             reference: The .xml of the reference network.
             settings: How it is run.
             seconds: Measuring time of one process on the reference; it decides the iterations of every run. In a
-                search slower networks get no more time, and then at least 20 iterations.
+                search slower networks get no more time, but eight blocks at least.
             anchor_ms: Latency of the reference at the speed that latencies are to stand for; as it is now if left out.
             database: Where runs are looked up and kept; None measures everything.
 

@@ -14,7 +14,7 @@ from qnas_ov.measure.estimate import estimate_median
 from qnas_ov.measure.settings import RunSettings
 
 _GAUGE_MS = 50.0
-_BLOCK_INFERENCES = 3
+_BLOCK_INFERENCES = 3  # as in `_benchmark_child.py`, which imports nothing of ours
 
 
 class Gauge:
