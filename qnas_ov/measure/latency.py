@@ -51,6 +51,8 @@ from qnas_ov.measure.settings import RunSettings
 # A run counts at once if the reference before and after it differs by no more than this; else it is repeated.
 _STEADY = 0.10
 _ATTEMPTS = 2
+# Changes where runs beside a reference come out otherwise, so that a database does not mix them with those of before.
+_PROTOCOL = 2
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ class LatencyMeter:
             machine = describe_machine(settings.device)
             self._machine = machine_digest(machine)
             database.add_machine(self._machine, machine)
-            self._reference = digest_json({"network": digest_graph(reference), "settings": settings.to_json()})
+            self._reference = digest_json(
+                {"network": digest_graph(reference), "settings": settings.to_json(), "protocol": _PROTOCOL}
+            )
 
     def measure(
         self,
