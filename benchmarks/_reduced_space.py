@@ -42,7 +42,7 @@ HINTS = ("bf16", "f32")
 _LAYERS, _EARLY = 8, 4
 _PRECISIONS = ("int8", "float")
 _SECONDS = 0.1
-_RUNS, _LAYERS_AGAIN, _FAR = 3, 3, 0.1
+_RUNS, _LAYERS_AGAIN, _FAR = 6, 3, 0.1
 
 PROBLEMS = (("accuracy", "latency", "size"), ("accuracy", "latency"), ("error", "latency"))
 """What is searched for: first what a search is for by default."""

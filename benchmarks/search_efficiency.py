@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 from _common import Goal, Outcome, at_least, at_most, main, parser
-from _ingredients import FreezingSearch, PrunedSpace
+from _ingredients import (
+    JUDGED,
+    TIMED,
+    FreezingSearch,
+    KnowingSearch,
+    PrunedSpace,
+    StatisticsSearch,
+    with_float_accuracies,
+)
 from _reduced_space import PROBLEMS, TABLE, DigitsVit, Replay, Table, judge, measure, measure_damage
 from threadpoolctl import threadpool_limits
 
@@ -47,8 +55,16 @@ ABLATIONS = {
     "rounds of 16": {"batch": 16},
     "a random first round": {"first": 0},
 }
-TRIED = ("INT8 pruned where it gains nothing", "genes frozen that move nothing")
+TRIED = (
+    "INT8 pruned where it gains nothing",
+    "genes frozen that move nothing",
+    "computed costs to predict accuracy",
+    "accuracies of all float architectures known",
+)
 """Published ingredients that are no part of qnas."""
+
+KNOWING = {"who knows accuracies": JUDGED, "who knows latencies": TIMED, "who knows both": JUDGED + TIMED}
+"""What remains to be searched where predictions are perfect."""
 
 _replay: Replay | None = None
 
@@ -110,10 +126,11 @@ def goals_of(title: str, medians: dict[str, float]) -> dict[str, Goal]:
 
 
 def ablation(seeds: Iterable[int], jobs: int) -> list[dict[str, Any]]:
-    """qnas without each of its ingredients, and with some that it lacks."""
+    """qnas without each of its ingredients, with some that it lacks, and with what it cannot know."""
     changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items()]
     added = [(f"with {name}", partial(extended, name=name)) for name in TRIED]
-    return [row_of(name, run_all(one, seeds, jobs, name), ABLATED) for name, one in (*changed, *added)]
+    knowing = [(f"qnas {name}", partial(informed, known=known)) for name, known in KNOWING.items()]
+    return [row_of(name, run_all(one, seeds, jobs, name), ABLATED) for name, one in (*changed, *added, *knowing)]
 
 
 def run_all(one: Callable[[int], list[float]], seeds: Iterable[int], jobs: int, name: str) -> list[list[float]]:
@@ -143,9 +160,21 @@ def extended(seed: int, *, name: str) -> list[float]:
     problem, kind = _replay.problem, QnasSearch
     if name == TRIED[0]:
         problem = replace(problem, space=PrunedSpace(problem.space, _replay))
-    else:
+    elif name == TRIED[1]:
         kind = FreezingSearch
+    elif name == TRIED[2]:
+        kind = StatisticsSearch
+    else:
+        problem = with_float_accuracies(problem, _replay)
     search = kind(problem, rng=np.random.default_rng(seed), settings=QnasSettings())
+    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
+
+
+def informed(seed: int, *, known: tuple[str, ...]) -> list[float]:
+    assert _replay is not None
+    search = KnowingSearch(
+        _replay.problem, rng=np.random.default_rng(seed), settings=QnasSettings(), replay=_replay, known=known
+    )
     return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
 
 

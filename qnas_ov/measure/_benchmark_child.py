@@ -1,11 +1,12 @@
 """The process that is measured: the real benchmark_app, how much memory it took, and a reference network in between.
 
 Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or a time limit, then benchmark_app's own;
-`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block of some
-10 ms, or of three inferences, while the process that asked for the measurement infers the reference: `ask` is told how
-long, and returns a latency. The first inference of a block finds the other network's data in the caches and does not
-count: it takes longer, but not in proportion on a slow machine, so that the drift of the machine would not cancel.
-benchmark_app times its own inferences one by one and does not notice.
+`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block, while the
+process that asked for the measurement infers the reference: `ask` is told how long, and returns a latency. The first
+inference of a block finds the other network's data in the caches and does not count: it takes longer, but not in
+proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of inferences follow. Longer
+blocks would be fewer, and further from each other on a machine whose speed changes within a second. benchmark_app times
+its own inferences one by one and does not notice.
 
 It goes on until there are `_PAIRS` of blocks: a fast network has done its iterations after one or two, where one
 disturbance spoils the median. It ends before its iterations are done when its inferences have taken the time limit, in
@@ -24,7 +25,7 @@ from typing import Any
 from openvino.tools.benchmark.benchmark import Benchmark
 from openvino.tools.benchmark.main import main
 
-_BLOCK_MS, _BLOCK_INFERENCES = 10.0, 3
+_BLOCK_MS = 10.0
 _PAIRS = 8
 _MADV_POPULATE_READ = 22
 
@@ -44,7 +45,7 @@ class Alternating:
         self._count += 1
         self._block.append(self._request.latency)
         self._left_ms -= self._request.latency
-        if sum(self._block) >= _BLOCK_MS and len(self._block) >= _BLOCK_INFERENCES:
+        if sum(self._block[1:]) >= _BLOCK_MS:
             start = time.perf_counter()
             other = float(self._ask(str(_BLOCK_MS)))
             self._pairs.append([statistics.median(self._block[1:]), other, 1e3 * (time.perf_counter() - start)])

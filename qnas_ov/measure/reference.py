@@ -14,7 +14,6 @@ from qnas_ov.measure.estimate import estimate_median
 from qnas_ov.measure.settings import RunSettings
 
 _GAUGE_MS = 50.0
-_BLOCK_INFERENCES = 3  # as in `_benchmark_child.py`, which imports nothing of ours
 
 
 class Gauge:
@@ -35,14 +34,15 @@ class Gauge:
         return statistics.median(_timed_ms(self._request) for _ in range(self._count))
 
     def read_block(self, milliseconds: float) -> float:
-        """Median latency of the reference in inferences that take so long together, at least three, in milliseconds.
+        """Median latency of the reference in inferences that take so long together, in milliseconds.
 
-        For turns with another process: the first inference, which finds that one's data in the caches, does not count.
+        For turns with another process: one inference, which finds that one's data in the caches, comes before them.
         """
+        _timed_ms(self._request)
         found: list[float] = []
-        while sum(found) < milliseconds or len(found) < _BLOCK_INFERENCES:
+        while sum(found) < milliseconds:
             found.append(_timed_ms(self._request))
-        return statistics.median(found[1:])
+        return statistics.median(found)
 
 
 def _prepared_request(model: ov.Model, settings: RunSettings) -> ov.InferRequest:
