@@ -1,9 +1,9 @@
 """The process that is measured: the real benchmark_app, how much memory it took, and a reference network in between.
 
 Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or a time limit, then benchmark_app's own;
-`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block, while the
-process that asked for the measurement infers the reference: `ask` is told how long, and returns a latency. The first
-inference of a block finds the other network's data in the caches and does not count: it takes longer, but not in
+`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block, while
+the process that asked for the measurement infers the reference: `ask` is told how long, and returns a latency. The
+first inference of a block finds the other network's data in the caches and does not count: it takes longer, but not in
 proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of inferences follow. Longer
 blocks would be fewer, and further from each other on a machine whose speed changes within a second. benchmark_app times
 its own inferences one by one and does not notice.
