@@ -3,8 +3,8 @@
 ViT-B/16 and BERT-base (128 tokens) in their joint spaces, ResNet-50 in that of its policies, all with random weights
 and under both inference precisions; candidates are drawn as a search draws its first ones. Beside our predictors: MACs
 alone, the one-hot ridge and SVR of LINAS, and the plain sum of the look-up table. What is fitted on was measured once,
-as in a search; what is predicted is the median of three measurements, as in a report. The ceiling is how well a second
-measurement of the same candidates agrees with the first.
+as in a search; what is predicted is the median of several measurements. The ceiling is how well a second measurement of
+the same candidates agrees with the first.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ if __name__ == "__main__":
     options.add_argument(
         "--repeats",
         type=int,
-        default=3,
+        default=2,
         help="measurements of every unseen candidate; with 1, two fifths are measured again for the ceiling",
     )
     main(options, run)

@@ -2,7 +2,8 @@
 
 The measurements are those of `latency_predictors.py` (give the same --data); of ViT-B/16 the same candidates are also
 measured on one thread. A prior is fitted on 64 candidates of the source; then it is refined with few of the target, and
-judged on the target's unseen candidates. Beside it: as many samples with the look-up table, and with neither.
+judged on the target's unseen candidates. Beside it: as many samples with the look-up table, with the mean of both, as a
+search with `--warm-from` takes it, and with neither.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from _latency_samples import HINTS, SUBJECTS
 from latency_predictors import SECONDS, Study
 
 from qnas_ov.pipeline._table import unit_work
-from qnas_ov.pipeline._warm import prior_of_latencies
+from qnas_ov.pipeline._warm import mean_prior, prior_of_latencies
 from qnas_ov.predict import FeatureMap, Prior, fit_predictor, score
 
 SIZES = (8, 16, 32, 64)
@@ -67,7 +68,8 @@ def compare(source: Study, target: Study, sizes: tuple[int, ...]) -> list[dict[s
     truth, rows = target.latencies(target.test), []
     for size in sizes:
         row: dict[str, Any] = {"samples": size}
-        for name, prior in (("warm", warm), ("table", target.table), ("neither", None)):
+        both = mean_prior(warm, target.table)
+        for name, prior in (("warm", warm), ("table", target.table), ("both", both), ("neither", None)):
             found = score(truth, predict(target, size, prior))
             row |= {f"{name}, tau": found.kendall_tau, f"{name}, MAPE": found.mape}
         rows.append(row)
@@ -83,15 +85,15 @@ def predict(target: Study, size: int, prior: Prior | None) -> np.ndarray:
 
 
 def samples_saved(rows: list[dict[str, Any]], sizes: tuple[int, ...]) -> float:
-    """Fewest samples at which the warm predictions reach the tau that others reach with all sizes but the last."""
+    """Fewest samples with which predictions from both reach the tau of the last size but one with neither."""
     wanted = next(r for r in rows if r["samples"] == sizes[-2])["neither, tau"]
-    return min((r["samples"] for r in rows if r["warm, tau"] >= wanted), default=float("inf"))
+    return min((r["samples"] for r in rows if r["both, tau"] >= wanted), default=1e9)
 
 
 def won(rows: list[dict[str, Any]], size: int) -> float:
-    """Tau of the warm predictions above that of those that begin with nothing."""
+    """Tau of predictions that begin with both above that of those that begin with nothing."""
     row = next(r for r in rows if r["samples"] == size)
-    return float(row["warm, tau"] - row["neither, tau"])
+    return float(row["both, tau"] - row["neither, tau"])
 
 
 if __name__ == "__main__":

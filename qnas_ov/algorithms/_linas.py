@@ -71,7 +71,9 @@ class LinasSearch:
 
     def _search_predictors(self, count: int) -> list[Genotype]:
         _, known, targets = self._samples()
-        predictors = {c: fit_predictor(known, targets[c], seed=0, kinds=PUBLISHED_KINDS) for c in self._columns}
+        predictors = {
+            c: fit_predictor(known, targets[c], seed=0, kinds=PUBLISHED_KINDS, combine=False) for c in self._columns
+        }
 
         def values_of(genotypes: np.ndarray) -> dict[str, np.ndarray]:
             features = self._problem.space.one_hot(genotypes)
@@ -135,8 +137,8 @@ class LinasSearch:
         measured, known, targets = self._samples()
         found: dict[str, Any] = {}
         for column in self._columns:
-            predictor = fit_predictor(known, targets[column], seed=0, kinds=PUBLISHED_KINDS)
-            held_out = predict_left_out(known, targets[column], seed=0, kinds=PUBLISHED_KINDS)
+            predictor = fit_predictor(known, targets[column], seed=0, kinds=PUBLISHED_KINDS, combine=False)
+            held_out = predict_left_out(known, targets[column], seed=0, kinds=PUBLISHED_KINDS, combine=False)
             ahead = [
                 (self._predictions[r.genotype][column], float(t))
                 for r, t in zip(measured, targets[column], strict=True)

@@ -35,7 +35,7 @@ from qnas_ov.pipeline._table import recall_or_measure_table, unit_work
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._timing import tell_disturbances, told_source
 from qnas_ov.pipeline._verify import Verified, Verifier
-from qnas_ov.pipeline._warm import judged_of_run, prior_of_run
+from qnas_ov.pipeline._warm import judged_of_run, mean_prior, prior_of_run
 from qnas_ov.predict import Damage, FeatureMap, LookUpTable, Prior
 
 FINISHED = "finished"
@@ -109,7 +109,7 @@ def _run_search(
         baselines = measure_baselines(evaluator, progress)
         constraints = make_constraints(setup, baselines)
         folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
-        prior = warm or latency_table(setup, network, evaluator, folder, progress)
+        prior = mean_prior(warm, latency_table(setup, network, evaluator, folder, progress))
         damage = known_damage(setup, network, evaluator, folder, progress)
         problem = make_problem(setup, network, constraints, prior, damage)
         algorithm = make_algorithm(

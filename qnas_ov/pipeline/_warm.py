@@ -103,6 +103,14 @@ def prior_of_latencies(
     return lambda chosen: ridge.predict(ours.shared(chosen)), "another network, in "
 
 
+def mean_prior(*priors: Prior | None) -> Prior | None:
+    """The geometric mean of those that there are; None if there is none. What they differ by as a factor is learnt."""
+    known = [p for p in priors if p is not None]
+    if not known:
+        return None
+    return lambda genotypes: np.exp(np.mean([np.log(np.maximum(p(genotypes), 1e-12)) for p in known], axis=0))
+
+
 def _choices(space: Space) -> list[list[str]]:
     """The precisions of units, and the inference precisions."""
     precision = space.of_kind(KnobKind.PRECISION)

@@ -1,12 +1,12 @@
 """Predictors: linear, support vectors, boosted trees, a Gaussian process, a prior, and their combinations.
 
-They are chosen by cross-validation. Every score is of samples that the scored model has not seen: choosing among models
-happens inside each fold.
+They are weighed by cross-validation. Every score is of samples that the scored model has not seen: weighing happens
+inside each fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ PUBLISHED_KINDS = ("ridge", "svr")
 """What LINAS was published with (arXiv 2205.10358)."""
 
 _FOLDS = 3
+_LEAST, _NAMED = 0.1, 0.2
+"""Smallest share of a kind in a combination, beside that of the best; and from where it is named."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ def _on_summary(estimator: Any, num_summary: int) -> Any:
     first = ColumnTransformer([("summary", "passthrough", slice(0, num_summary))])
     inner = make_pipeline(first, StandardScaler(), estimator)
     return TransformedTargetRegressor(inner, transformer=StandardScaler())
+
+
+class _Mean:
+    """The weighted mean of what several models predict."""
+
+    def __init__(self, models: Sequence[Any], shares: Sequence[float]) -> None:
+        self._models, self._shares = models, shares
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.average([m.predict(X) for m in self._models], axis=0, weights=self._shares)
 
 
 class _Process:
@@ -121,7 +133,7 @@ class FittedPredictor:
     """A predictor of one objective, fitted on all samples.
 
     Attributes:
-        name: Which kind was chosen.
+        name: Which kind predicts, or which kinds are averaged, without those that count little.
         num_training: Samples that it was fitted on.
         spread: Root mean square of its relative errors on samples that a fold left out.
     """
@@ -153,8 +165,9 @@ def fit_predictor(
     seed: int,
     layout: FeatureLayout | None = None,
     kinds: Sequence[str] | None = None,
+    combine: bool = True,
 ) -> FittedPredictor:
-    """Chooses among the kinds of model by cross-validated relative error and fits the best on all samples.
+    """Compares the kinds of model by cross-validated relative error and fits the good ones on all samples.
 
     Args:
         features: Float array (n, num_features).
@@ -162,24 +175,44 @@ def fit_predictor(
         seed: Seed of the folds and of the boosted trees.
         layout: Which columns are what; models that need only some of them compete too.
         kinds: The kinds that compete, None for all.
+        combine: Whether good kinds are averaged, the better the more; if not, the best alone predicts.
     """
     models = _models(seed, layout, kinds)
-    errors = {name: np.zeros(len(targets)) for name in models}
+    left_out = {name: np.zeros(len(targets)) for name in models}
     fitted: dict[str, list[Any]] = {name: [] for name in models}
     for train, test in KFold(min(_FOLDS, len(targets)), shuffle=True, random_state=seed).split(features):
         for name, build in models.items():
             model = build().fit(features[train], targets[train])
-            errors[name][test] = model.predict(features[test]) - targets[test]
+            left_out[name][test] = model.predict(features[test])
             fitted[name].append(model)
-    relative = {name: found / np.maximum(np.abs(targets), 1e-12) for name, found in errors.items()}
-    name = min(models, key=lambda n: float(np.abs(relative[n]).sum()))
+    shares = _shares({n: float(np.abs(_relative(found, targets)).mean()) for n, found in left_out.items()})
+    if not combine:
+        shares = {next(iter(shares)): 1.0}
+    weights = list(shares.values())
+    combined = np.average([left_out[n] for n in shares], axis=0, weights=weights)
     return FittedPredictor(
-        name=name,
+        name=" + ".join(n for n, share in shares.items() if share >= min(_NAMED, weights[0])),
         num_training=len(targets),
-        spread=float(np.sqrt(np.mean(relative[name] ** 2))),
-        _model=models[name]().fit(features, targets),
-        _folds=tuple(fitted[name]),
+        spread=float(np.sqrt(np.mean(_relative(combined, targets) ** 2))),
+        _model=_Mean([models[n]().fit(features, targets) for n in shares], weights),
+        _folds=tuple(_Mean(of_fold, weights) for of_fold in zip(*(fitted[n] for n in shares), strict=True)),
     )
+
+
+def _relative(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (predicted - targets) / np.maximum(np.abs(targets), 1e-12)
+
+
+def _shares(errors: Mapping[str, float]) -> dict[str, float]:
+    """How much each kind counts, the best first: a kind whose error is twice that of another counts a sixteenth of it.
+
+    The best alone would be a lottery where several are nearly as good, and kinds that err in different ways mend each
+    other. Those that would hardly count are left out.
+    """
+    low = max(min(errors.values()), 1e-12)
+    raw = {n: (low / max(e, low)) ** 4 for n, e in sorted(errors.items(), key=lambda item: item[1])}
+    kept = {n: share for n, share in raw.items() if share >= _LEAST}
+    return {n: share / sum(kept.values()) for n, share in kept.items()}
 
 
 def predict_left_out(
@@ -189,11 +222,12 @@ def predict_left_out(
     seed: int,
     layout: FeatureLayout | None = None,
     kinds: Sequence[str] | None = None,
+    combine: bool = True,
     folds: int = 5,
 ) -> np.ndarray:
     """Predictions (n,) of every sample by a predictor that was neither fitted nor chosen with it."""
     held_out = np.zeros(len(targets))
     for train, test in KFold(min(folds, len(targets)), shuffle=True, random_state=seed).split(features):
-        fitted = fit_predictor(features[train], targets[train], seed=seed, layout=layout, kinds=kinds)
+        fitted = fit_predictor(features[train], targets[train], seed=seed, layout=layout, kinds=kinds, combine=combine)
         held_out[test] = fitted.predict(features[test])
     return held_out

@@ -14,7 +14,7 @@ from qnas_ov.core.progress import Silent
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import CandidateBuilder, Scheme
 from qnas_ov.journal import Journal
-from qnas_ov.pipeline._warm import judged_of_run, prior_of_run
+from qnas_ov.pipeline._warm import judged_of_run, mean_prior, prior_of_run
 from qnas_ov.predict import score
 
 
@@ -47,6 +47,19 @@ def rebuilt(tiny_builder: CandidateBuilder, precisions: tuple[str, ...]) -> Cand
     return CandidateBuilder(
         tiny_builder.bank, tiny_builder.elastic, inference_precisions=precisions, scheme=Scheme(transformer=True)
     )
+
+
+def test_the_mean_of_priors_is_geometric_and_needs_at_least_one(rng: np.random.Generator) -> None:
+    genotypes = rng.integers(0, 3, (5, 2))
+    slow, fast = (lambda g: 8.0 + g[:, 0]), (lambda g: 2.0 * (8.0 + g[:, 0]))
+    assert mean_prior(None, None) is None
+    for priors in ((slow, None), (None, slow)):
+        found = mean_prior(*priors)
+        assert found is not None
+        np.testing.assert_allclose(found(genotypes), slow(genotypes))
+    both = mean_prior(slow, fast)
+    assert both is not None
+    np.testing.assert_allclose(both(genotypes), np.sqrt(2.0) * slow(genotypes))
 
 
 def test_a_run_of_the_same_space_is_taken_over(

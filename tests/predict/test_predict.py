@@ -35,6 +35,23 @@ def test_a_cost_driven_target_is_learnt_and_noise_is_not(tiny_builder: Candidate
     assert abs(score(noise, predict_left_out(features, noise, seed=0)).kendall_tau) < 0.4
 
 
+def test_kinds_that_are_nearly_as_good_are_averaged_and_bad_ones_are_not(rng: np.random.Generator) -> None:
+    x = rng.random((80, 4))
+    y = (3.0 + x @ np.array([1.0, 2.0, 0.5, 0.0])) * np.exp(0.05 * rng.standard_normal(80))
+    alone = {k: fit_predictor(x, y, seed=0, kinds=[k], combine=False) for k in ("ridge", "svr", "gradient_boosting")}
+    best = fit_predictor(x, y, seed=0, combine=False)
+    assert best.name in alone
+    np.testing.assert_array_equal(best.predict(x), alone[best.name].predict(x))
+    combined = fit_predictor(x, y, seed=0)
+    assert combined.name.split(" + ")[0] == best.name
+    assert len(combined.name.split(" + ")) > 1
+    each = np.array([a.predict(x) for a in alone.values()])
+    assert (combined.predict(x) >= each.min(axis=0)).all()
+    assert (combined.predict(x) <= each.max(axis=0)).all()
+    exact = fit_predictor(x, 3.0 + x @ np.array([1.0, 2.0, 0.5, 0.0]), seed=0)
+    assert exact.name == "ridge", "trees and support vectors err many times as much"
+
+
 def test_features_change_with_every_active_gene(tiny_builder: CandidateBuilder, rng) -> None:
     space = tiny_builder.space
     features = FeatureMap(space, tiny_builder.compute_costs)
