@@ -204,7 +204,7 @@ def _relative(predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _shares(errors: Mapping[str, float]) -> dict[str, float]:
-    """How much each kind counts, the best first: a kind whose error is twice that of another counts a sixteenth of it.
+    """How much each kind counts, the best first: a kind that errs by a fifth more than another counts half as much.
 
     The best alone would be a lottery where several are nearly as good, and kinds that err in different ways mend each
     other. Those that would hardly count are left out.
