@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from qnas_ov.families import Architecture, Elastic
 from qnas_ov.ir.calibrate import Bank, Ranges, Sample, Scheme, build_bank_once
 from qnas_ov.ir.channels import plan_channels
 from qnas_ov.ir.cost import CostModel, build_cost_model
-from qnas_ov.ir.graph import inside, module_path, nodes_by_name
+from qnas_ov.ir.graph import inside, module_path, nodes_by_name, of_one_sample
 from qnas_ov.ir.norms import NormEstimator
 from qnas_ov.ir.sandwich import with_ranges
 from qnas_ov.ir.surgery import drop_blocks, remove_quantizers, restore_constants, slice_channels
@@ -138,6 +139,12 @@ class CandidateBuilder:
     def widths_of(self, unit: PrecisionUnit) -> tuple[str, ...]:
         """The width knobs that scale a unit's work."""
         return tuple(sorted({k for name in unit.operations for k, _ in self._plan.scaled_by.get(name, ())}))
+
+    @cached_property
+    def elements(self) -> dict[str, int]:
+        """Numbers that each unit hands on to the next, by key: the outputs of its last operation, of one sample."""
+        outputs = {n.get_friendly_name(): n.output(0) for n in of_one_sample(self.bank.int8).get_ops()}
+        return {u.key: int(np.prod(outputs[u.deciding[-1]].get_shape())) for u in self.units}
 
     def candidate(self, genotype: Sequence[int]) -> Candidate:
         """The genotype in words."""

@@ -18,7 +18,10 @@ TABLE = "latency_table"
 
 def unit_work(builder: CandidateBuilder) -> list[UnitWork]:
     """The units of a space as predictors see them."""
-    return [UnitWork(u.key, u.knob, float(u.macs), float(u.params), builder.widths_of(u)) for u in builder.units]
+    return [
+        UnitWork(u.key, u.knob, float(u.macs), float(u.params), builder.widths_of(u), float(builder.elements[u.key]))
+        for u in builder.units
+    ]
 
 
 def recall_or_measure_table(

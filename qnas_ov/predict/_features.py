@@ -53,10 +53,11 @@ class FeatureMap:
     """What a candidate costs in a few numbers, how it uses units of every kind, its genes one by one, and a prior.
 
     The summary: depths; computed costs over their largest values; MACs in floating point for each inference precision,
-    since that decides what they cost; active units in INT8 and in floating point; the places where the precision
-    changes from one unit to the next. Damage is what INT8 costs the units of a candidate, see `UnitDamage`. Genes are
-    one column per knob and choice. A prior is a look-up table, or a predictor of another network, hint or machine; it
-    predicts one target, so that it helps with that one only.
+    since that decides what they cost; active units in INT8 and in floating point; the share of what units hand on
+    that is converted, since the next unit has another precision, for each inference precision. Damage is what INT8
+    costs the units of a candidate, see `UnitDamage`. Genes are one column per knob and choice. A prior is a look-up
+    table, or a predictor of another network, hint or machine; it predicts one target, so that it helps with that one
+    only.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class FeatureMap:
         self._depth = space.of_kind(KnobKind.DEPTH)
         self._precision = space.of_kind(KnobKind.PRECISION)
         self._inference = space.of_kind(KnobKind.INFERENCE_PRECISION)
+        self._handed_on = _shares([space.knobs[i].name for i in self._precision], units)
         largest = space.canonical_array(np.array([space.num_choices - 1]))
         self._scale = {name: max(float(value[0]), 1.0) for name, value in costs(largest).items()}
         self.layout = FeatureLayout(
@@ -102,14 +104,25 @@ class FeatureMap:
         costs = self._costs(genotypes)
         columns = [costs[name] / self._scale[name] for name in sorted(costs)]
         columns += [genotypes[:, knob].astype(np.float64) for knob in self._depth]
-        float_macs = (costs["macs"] - costs["macs_int8"]) / self._scale["macs"]
-        for knob in self._inference:
-            for choice in range(int(self._space.num_choices[knob])):
-                columns.append(np.where(genotypes[:, knob] == choice, float_macs, 0.0))
+        columns += self._by_hint((costs["macs"] - costs["macs_int8"]) / self._scale["macs"], genotypes)
         if self._precision:
             genes, active = genotypes[:, self._precision], self._space.active(genotypes)[:, self._precision]
             for choice in range(int(self._space.num_choices[self._precision].max())):
                 columns.append(((genes == choice) & active).sum(axis=1) / len(self._precision))
             changes = (genes[:, 1:] != genes[:, :-1]) & active[:, 1:] & active[:, :-1]
-            columns.append(changes.sum(axis=1) / len(self._precision))
+            columns += self._by_hint(changes @ self._handed_on[:-1], genotypes)
         return np.column_stack(columns)
+
+    def _by_hint(self, column: np.ndarray, genotypes: np.ndarray) -> list[np.ndarray]:
+        """A column (n,) once for every inference precision, 0 where another one is chosen."""
+        if not self._inference:
+            return [column]
+        (knob,) = self._inference
+        return [np.where(genotypes[:, knob] == c, column, 0.0) for c in range(int(self._space.num_choices[knob]))]
+
+
+def _shares(knobs: Sequence[str], units: Sequence[UnitWork]) -> np.ndarray:
+    """What the unit of each knob hands on, as a share of all; equal shares where that is not known: (num_knobs,)."""
+    elements = {u.knob: u.elements for u in units}
+    amounts = np.array([elements.get(name, 0.0) for name in knobs])
+    return amounts / amounts.sum() if amounts.any() else np.full(len(knobs), 1 / max(len(knobs), 1))

@@ -21,6 +21,7 @@ class UnitWork:
         macs: Multiply-accumulates on one sample at full width.
         params: Its weights at full width.
         widths: The width knobs that scale its work.
+        elements: Numbers that it hands on, of one sample at full width; 0 where that is not known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class UnitWork:
     macs: float
     params: float
     widths: tuple[str, ...] = ()
+    elements: float = 0.0
 
     @property
     def kind(self) -> str:

@@ -166,3 +166,24 @@ def test_pure_noise_does_not_look_predictable_with_a_prior(
     noise = 1.0 + rng.random(50)
     left_out = predict_left_out(features(genotypes), noise, seed=0, layout=features.layout)
     assert abs(score(noise, left_out).kendall_tau) < 0.4
+
+
+def test_conversions_count_by_what_is_converted(tiny_builder: CandidateBuilder) -> None:
+    """One unit in floating point: what the unit before and it hand on is converted, under the hint that is chosen."""
+    space, units = tiny_builder.space, unit_work(tiny_builder)
+    elements = np.array([u.elements for u in units])
+    assert elements.min() > 0
+    assert len(set(elements)) > 1
+    knobs = space.of_kind(KnobKind.PRECISION)
+    (inference,) = space.of_kind(KnobKind.INFERENCE_PRECISION)
+    rows = np.repeat(space.canonical_array(np.array([space.num_choices - 1])), len(knobs), axis=0)
+    rows[:, knobs] = 0
+    rows[np.arange(len(knobs)), knobs] = 1
+    hints = int(space.num_choices[inference])
+    for hint in range(hints):
+        rows[:, inference] = hint
+        features = FeatureMap(space, tiny_builder.compute_costs, units=units)
+        found = features(rows)[:, features.layout.num_summary - hints : features.layout.num_summary]
+        expected = np.append(elements[:-1], 0.0) + np.append(0.0, elements[:-1])
+        np.testing.assert_allclose(found[:, hint], expected / elements.sum())
+        assert not np.delete(found, hint, axis=1).any()
