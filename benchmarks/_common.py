@@ -70,6 +70,13 @@ def main(options: argparse.ArgumentParser, run: Callable[[argparse.Namespace], O
         arguments.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
+def require_cpu(measured_on: str, place: Path) -> None:
+    """Ends the program where kept measurements are another CPU's: those of two machines are never mixed."""
+    here = describe_machine("CPU")["cpu"]
+    if measured_on != here:
+        raise SystemExit(f"{place} was measured on {measured_on}, here is {here}: go on there, or give another place")
+
+
 def peak_memory_gb() -> float:
     """Most memory that this process has held, in 10^9 bytes; `getrusage` would count that of its parent too."""
     for line in Path("/proc/self/status").read_text().splitlines():

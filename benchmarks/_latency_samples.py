@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+from _common import require_cpu
 from _networks import VIT_B16, images, vit
 
 from qnas_ov.families import FAMILIES
 from qnas_ov.ir import CandidateBuilder, Scheme, export_supernet, load_or_build_bank, open_network, save_ir
-from qnas_ov.measure import LatencyMeter, RunSettings
+from qnas_ov.measure import LatencyMeter, RunSettings, describe_machine
 from qnas_ov.space import Genotype
 
 HINTS = ("bf16", "f32")
@@ -116,11 +117,15 @@ class Samples:
     ) -> None:
         self._path, self._subject, self._seconds = path, subject, seconds
         self._settings = settings or {}
-        known = json.loads(path.read_text()) if path.exists() else {"runs": {}, "anchor_ms": None}
+        known = {"runs": {}, "anchor_ms": None}
+        if path.exists():
+            known = json.loads(path.read_text())
+            require_cpu(known["cpu"], path)
         self.runs: dict[str, list[dict[str, float]]] = known["runs"]
         self.anchor_ms: float | None = known["anchor_ms"]
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self._meter: LatencyMeter | None = None
+        self._cpu = describe_machine("CPU")["cpu"]
 
     def settings(self, hint: str) -> RunSettings:
         return RunSettings(device="CPU", shapes=self._subject.shapes, inference_precision=hint, **self._settings)  # type: ignore[arg-type]
@@ -155,7 +160,8 @@ class Samples:
                 {"latency_ms": found.latency_ms, "raw_ms": found.run.latency_ms, "gauge_ms": found.gauge_ms,
                  "gauge_change": found.gauge_change, "attempts": found.attempts}
             )  # fmt: skip
-            self._path.write_text(json.dumps({"runs": self.runs, "anchor_ms": self.anchor_ms}))
+            known = {"runs": self.runs, "anchor_ms": self.anchor_ms, "cpu": self._cpu}
+            self._path.write_text(json.dumps(known))
             tell(f"{number + 1} of {len(wanted)}: {found.latency_ms:.3f} ms, {len(found.disturbances)} disturbances")
         return 0
 

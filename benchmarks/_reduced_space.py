@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import require_cpu
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -42,7 +43,7 @@ HINTS = ("bf16", "f32")
 _LAYERS, _EARLY = 8, 4
 _PRECISIONS = ("int8", "float")
 _SECONDS = 0.1
-_RUNS, _LAYERS_AGAIN, _FAR = 6, 3, 0.1
+_RUNS, _LAYERS_AGAIN, _FAR = 3, 3, 0.1
 
 PROBLEMS = (("accuracy", "latency", "size"), ("accuracy", "latency"), ("error", "latency"))
 """What is searched for: first what a search is for by default."""
@@ -276,6 +277,8 @@ def measure(table: Table, digits: DigitsVit, *, minutes: float) -> int:
     Returns:
         How many are left.
     """
+    if "machine" in table.notes:
+        require_cpu(table.notes["machine"]["cpu"], table.path)
     end = time.monotonic() + 60 * minutes
     builder, shapes = digits.network.builder, digits.network.source.shapes
     full = digits.full(table.genotypes)

@@ -3,7 +3,7 @@
 ViT-B/16 and BERT-base (128 tokens) in their joint spaces, ResNet-50 in that of its policies, all with random weights
 and under both inference precisions; candidates are drawn as a search draws its first ones. Beside our predictors: MACs
 alone, the one-hot ridge and SVR of LINAS, and the plain sum of the look-up table. What is fitted on was measured once,
-as in a search; what is predicted is the median of several measurements. The ceiling is how well a second measurement of
+as in a search; what is predicted is the mean of several measurements. The ceiling is how well a second measurement of
 the same candidates agrees with the first.
 """
 
@@ -136,9 +136,9 @@ class Study:
             return measure_table(self.subject.builder, profile, Path(folder))[1]
 
     def latencies(self, genotypes: list[Genotype], run: int | None = None) -> np.ndarray:
-        """Milliseconds (n,): medians of the runs of each, or one run of each."""
+        """Milliseconds (n,): means of the runs of each, or one run of each."""
         runs = [[r["latency_ms"] for r in self._samples.runs[key(g)]] for g in genotypes]
-        return np.array([np.median(r) if run is None else r[run] for r in runs])
+        return np.array([np.mean(r) if run is None else r[run] for r in runs])
 
     def compare(self, sizes: tuple[int, ...]) -> tuple[list[dict[str, Any]], dict[str, float]]:
         """Every method at every number of samples; and the ceiling that the machine's noise sets."""
