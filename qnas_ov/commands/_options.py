@@ -94,7 +94,7 @@ SETTINGS = options(
         help="Validation samples a candidate is judged on first: all others follow if it may still reach the front.  "
         "[default: 128]",
     ),
-    click.option("--time-limit", metavar="TIME", help="Ends the search after so long: 90s, 30m, 1.5h."),
+    click.option("--time-limit", metavar="TIME", help="Ends the search after so much measuring: 90s, 30m, 1.5h."),
     click.option("--stall", type=int, help="Ends it where so many candidates widened the front by less than 0.1%."),
     click.option(
         "--algorithm", help="qnas, linas, random, nsga2, unsga3, age, moead, ctaea, ga or cmaes.  [default: qnas]"

@@ -78,7 +78,10 @@ class Recorder:
                 raise ReferenceMeasurementError(
                     f"the unsearched network could not be measured as {candidate}: {error}; run again with --resume"
                 ) from error
-            evaluation = Evaluation(key, stage, candidate, genotype, "failed", reason=str(error))
+            seconds = round(time.monotonic() - start, 3)
+            evaluation = Evaluation(
+                key, stage, candidate, genotype, "failed", details={"seconds": seconds}, reason=str(error)
+            )
         self.journal.append(evaluation)
         self._known[key] = evaluation
         return evaluation

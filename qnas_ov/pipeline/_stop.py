@@ -12,11 +12,11 @@ from qnas_ov.journal import Journal
 from qnas_ov.pareto import hypervolume_of, to_minimise
 from qnas_ov.recipe import Recipe
 
-STOPPED, STALLED_GROWTH = "stopped", 1e-3
+STOPPED, PREPARED, STALLED_GROWTH = "stopped", "prepared_seconds", 1e-3
 
 
 class StopRules:
-    """The limits of a recipe. Time is that of the evaluations as the journal holds it: a resumed run keeps it."""
+    """The limits of a recipe. Time is that of measuring as the journal holds it: a resumed run keeps it."""
 
     def __init__(
         self, recipe: Recipe, objectives: Sequence[Objective], constraints: Sequence[Constraint], journal: Journal
@@ -27,8 +27,15 @@ class StopRules:
         self._journal = journal
         self._seconds = 0.0
 
+    def prepared(self, seconds: float) -> None:
+        """Counts the time before the first candidate; that of the run's first session where it was resumed."""
+        known = self._journal.meta(PREPARED)
+        if known is None:
+            self._journal.set_meta(PREPARED, known := round(seconds, 3))
+        self._seconds += known
+
     def out_of_time(self, evaluation: Evaluation) -> bool:
-        """Counts the time of an evaluation, and tells whether the limit is reached."""
+        """Counts the time of an evaluation, failed or not, and tells whether the limit is reached."""
         self._seconds += float(evaluation.details.get("seconds", 0.0))
         return self._recipe.time_limit is not None and self._seconds >= self._recipe.time_limit
 
@@ -54,7 +61,8 @@ class StopRules:
         if not earlier:
             return False
         points = to_minimise(values, self._objectives)
-        reference = points.max(axis=0) + 0.1 * np.ptp(points, axis=0)
+        ranges = np.ptp(points, axis=0)
+        reference = points.max(axis=0) + 0.1 * np.where(ranges > 0, ranges, 1.0)
         before, now = hypervolume_of(points[:earlier], reference), hypervolume_of(points, reference)
         return now <= before * (1 + STALLED_GROWTH)
 

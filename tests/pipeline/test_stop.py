@@ -36,6 +36,24 @@ def test_it_ends_after_so_much_measuring(tmp_path: Path) -> None:
     assert found.reason(searched) == "the time limit of 5 s is reached: 3 candidates were measured"
 
 
+def test_failures_and_what_comes_before_the_first_candidate_take_time_too(tmp_path: Path) -> None:
+    found = rules(tmp_path, time_limit="5s")
+    found.prepared(2.5)
+    assert not found.out_of_time(evaluation(0, 0.5, 1.0))
+    failed = Evaluation("f", "search", "c1", (1,), "failed", details={"seconds": 1.0}, reason="no report")
+    assert found.out_of_time(failed)
+    resumed = rules(tmp_path, time_limit="5s")
+    resumed.prepared(0.1)  # the journal knows better
+    assert [resumed.out_of_time(e) for e in (evaluation(0, 0.5, 1.0), failed)] == [False, True]
+
+
+def test_an_objective_that_never_changes_does_not_end_it(tmp_path: Path) -> None:
+    found = rules(tmp_path, stall=4)
+    assert found.reason([evaluation(i, 0.5, 8.0 - i) for i in range(6)]) is None
+    flat = [evaluation(i, 0.5, 8.0) for i in range(6)]
+    assert "the hypervolume grew by less than 0.1%" in str(found.reason(flat))
+
+
 def test_it_ends_where_the_front_has_not_grown(tmp_path: Path) -> None:
     found = rules(tmp_path, stall=4)
     rising = [evaluation(i, 0.5 + 0.01 * i, 1.0 + i) for i in range(8)]
