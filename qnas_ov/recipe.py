@@ -177,6 +177,11 @@ def build_recipe(settings: Mapping[str, Any], *, origin: str = "the settings") -
             f"precisions in {origin} must be two or three different ones of int8, w8 and float: got "
             f"{', '.join(recipe.precisions) or 'none'}; give --precision once for each"
         )
+    if recipe.warm_from is not None and recipe.algorithm != "qnas":
+        raise InputError(
+            f"warm_from in {origin} needs the algorithm qnas, which alone predicts from an earlier run: got "
+            f"{recipe.algorithm}; leave out the one or the other"
+        )
     parse_shapes(recipe.shape)
     if recipe.population > recipe.evaluations:
         raise InputError(

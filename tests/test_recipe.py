@@ -33,6 +33,7 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
         ({"model": "a", "algorithm": "magic"}, "'algorithm' in r.yaml: .*'linas'"),
         ({"model": "a", "time_limit": "3 days"}, "--time-limit must read like 90s, 30m or 1.5h: got '3 days'"),
         ({"model": "a", "population": 60, "evaluations": 50}, "population must be at most evaluations: got 60 and 50"),
+        ({"model": "a", "warm_from": "runs/x", "algorithm": "linas"}, "needs the algorithm qnas"),
     ],
 )
 def test_wrong_settings_are_one_sentence(settings: dict[str, Any], message: str) -> None:

@@ -3,7 +3,9 @@
 Source: D. Cummings et al., A Hardware-Aware Framework for Accelerating Neural Architecture Search Across Modalities
 (arXiv 2205.10358), and its code, DyNAS-T: genes in one-hot form, ridge regression or support vectors by
 cross-validation, NSGA-II on the predictions, and a population of its best and unmeasured members in each round.
-Objectives that a formula gives are computed, not predicted, as there. `qnas` is what uses more than this.
+Where this differs, it is to the good of LINAS: objectives that a formula gives are computed, not predicted; NSGA-II
+starts from the measured front. The settings of the support vectors are fixed, where DyNAS-T searches a grid; three
+objectives are NSGA-II's too, as in the paper, where DyNAS-T takes U-NSGA-III. `qnas` is what uses more than this.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ class QnasSettings:
         explore: Candidates of a round that drawn functions choose; the means choose the others.
         inner_evaluations: Predictions of a round, where the space is too large to predict all of it.
         shortlist: Candidates that functions are drawn for.
+        diverse: Whether a round counts on its earlier choices to come out as predicted.
         use_prior: Whether the table of unit times leads the prediction of latency.
         use_damage: Whether the damage of units is a feature.
         use_fidelity: Whether the distance to the float network helps to predict accuracy.
@@ -58,6 +59,7 @@ class QnasSettings:
     explore: int = 1
     inner_evaluations: int = 2_000
     shortlist: int = 300
+    diverse: bool = True
     use_prior: bool = True
     use_damage: bool = True
     use_fidelity: bool = True
@@ -166,7 +168,7 @@ class QnasSearch:
 
     def _is_judged(self, column: str) -> bool:
         """Whether a quantity is a metric, for which the distance to the float network is a finer measure."""
-        return any(o.name == "accuracy" and o.column == column for o in self._problem.objectives)
+        return column not in COST_COLUMNS and column != ERROR_OBJECTIVE.column
 
     def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
         groups, joint = self._groups(column)
@@ -288,6 +290,8 @@ class QnasSearch:
                 gains = np.where(broken > 0, -np.inf, distance)
             best = int(np.argmax(gains))
             chosen.append(best)
+            if not self._settings.diverse:
+                continue
             front = np.concatenate([front, expected[best : best + 1]])
             front = front[is_nondominated(front)]
         return chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from qnas_ov.core.files import write_json
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress, Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
+from qnas_ov.journal import read_journal
 from qnas_ov.measure import LatencyDatabase, closing_database, describe_machine
 from qnas_ov.pipeline._damage import recall_or_measure_damage
 from qnas_ov.pipeline._evaluate import BEATEN_BY, Evaluator, Recorder
@@ -35,8 +37,8 @@ from qnas_ov.pipeline._table import recall_or_measure_table, unit_work
 from qnas_ov.pipeline._tables import baselines_table, choose_front, front_table
 from qnas_ov.pipeline._timing import tell_disturbances, told_source
 from qnas_ov.pipeline._verify import Verified, Verifier
-from qnas_ov.pipeline._warm import judged_of_run, mean_prior, prior_of_run
-from qnas_ov.predict import Damage, FeatureMap, LookUpTable, Prior
+from qnas_ov.pipeline._warm import digest_of_run, judged_of_run, mean_prior, prior_of_run
+from qnas_ov.predict import Damage, FeatureMap, Prior
 
 FINISHED = "finished"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
@@ -92,25 +94,30 @@ def _run_search(
     setup = resolve(settings, origin=origin, source=source, progress=progress)
     network = prepare_network(setup, progress)
     check_size_limit(setup, network)
-    warm = None
-    if setup.recipe.warm_from is not None:
+    warm, warm_digest = None, None
+    if setup.recipe.warm_from is not None and not is_finished(out):
         warm = prior_of_run(Path(setup.recipe.warm_from), network.builder, progress)
+        warm_digest = digest_of_run(Path(setup.recipe.warm_from))
     machine = describe_machine(setup.recipe.device)
     with RunFolder(out, setup.recipe) as folder:
         check_same_machine(folder.path, machine)
         if folder.journal.meta(FINISHED):
             progress.say(f"the run in {out} is finished: nothing was measured")
             return load_result(out)
-        inputs = run_inputs(setup, network)
+        inputs = run_inputs(setup, network, warm_digest)
         check_same_inputs(folder, inputs)
         write_json(out / "space.json", space_record(setup, network))
         recorder = Recorder(folder.journal, digest_json(inputs))
         evaluator = Evaluator(setup, network, recorder, folder.work, database=database)
+        start = time.monotonic()
         baselines = measure_baselines(evaluator, progress)
         constraints = make_constraints(setup, baselines)
         folder.journal.set_meta("constraints", [asdict(c) for c in constraints])
-        prior = mean_prior(warm, latency_table(setup, network, evaluator, folder, progress))
-        damage = known_damage(setup, network, evaluator, folder, progress)
+        rules = StopRules(setup.recipe, setup.objectives, constraints, folder.journal)
+        wanted = {o.column for o in setup.objectives} | {c.column for c in constraints}
+        prior = known_latencies(setup, network, evaluator, folder, progress, wanted, warm)
+        damage = known_damage(setup, network, evaluator, folder, progress, wanted)
+        rules.prepared(time.monotonic() - start)
         problem = make_problem(setup, network, constraints, prior, damage)
         algorithm = make_algorithm(
             setup.recipe.algorithm,
@@ -119,7 +126,6 @@ def _run_search(
             population=setup.recipe.population,
             inner_evaluations=setup.recipe.inner_evaluations,
         )
-        rules = StopRules(setup.recipe, setup.objectives, constraints, folder.journal)
         race = Race(setup.objectives, constraints, setup.task.metric)
         searched = search_loop(setup, algorithm, evaluator, race, baselines, rules, progress)
         front = choose_front(searched, setup.objectives, constraints, setup.recipe.front_size)
@@ -146,9 +152,16 @@ def _run_search(
     return load_result(out)
 
 
-def run_inputs(setup: Setup, network: Network) -> dict[str, str]:
-    """What all evaluations of a run have in common, as digests by name."""
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a run that has ended."""
+    journal = out / "evaluations.sqlite"
+    return journal.is_file() and bool(read_journal(journal).meta.get(FINISHED))
+
+
+def run_inputs(setup: Setup, network: Network, warm: str | None = None) -> dict[str, str]:
+    """What all evaluations of a run have in common, as digests by name; `warm` is that of the run it begins with."""
     return {
+        **({} if warm is None else {"the run of --warm-from": warm}),
         "the weights, calibration samples or NNCF": network.bank.digest,
         "the data": digest_json(setup.task.digests()),
         "the metric": digest_json([setup.task.metric.column, setup.task.metric.identity]),
@@ -186,24 +199,42 @@ def make_constraints(setup: Setup, baselines: Mapping[str, Evaluation]) -> tuple
     return tuple(found)
 
 
-def latency_table(
-    setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
-) -> LookUpTable | None:
-    """The look-up table of what units take; None where latency is not predicted or the device has no counters."""
-    if setup.recipe.algorithm != "qnas" or all(o.column != "latency_ms" for o in setup.objectives):
+def known_latencies(
+    setup: Setup,
+    network: Network,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    progress: Progress,
+    wanted: set[str],
+    warm: Prior | None,
+) -> Prior | None:
+    """What latency is predicted from at first: the look-up table of what units take, and an earlier run.
+
+    None where latency is not among the wanted columns, or the device has no counters and there is no such run.
+    """
+    if setup.recipe.algorithm != "qnas" or "latency_ms" not in wanted:
         return None
     progress.say("measuring what the units of the network take, for predictions of latency")
-    return recall_or_measure_table(
+    table = recall_or_measure_table(
         network.builder, evaluator.profile, folder=folder.work, journal=folder.journal, progress=progress
     )
+    return mean_prior(warm, table)
 
 
 def known_damage(
-    setup: Setup, network: Network, evaluator: Evaluator, folder: RunFolder, progress: Progress
+    setup: Setup,
+    network: Network,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    progress: Progress,
+    wanted: set[str],
 ) -> Damage | None:
-    """What is known of how candidates will be judged: what INT8 costs each unit alone, what an earlier run tells."""
+    """What is known of how candidates will be judged: what INT8 costs each unit alone, what an earlier run tells.
+
+    None where neither the metric nor the distance to the float network is among the wanted columns.
+    """
     recipe, judged = setup.recipe, (setup.task.metric.column, ERROR_OBJECTIVE.column)
-    if recipe.algorithm != "qnas" or not set(judged) & {o.column for o in setup.objectives}:
+    if recipe.algorithm != "qnas" or not set(judged) & wanted:
         return None
     parts: list[Damage | None] = [recall_or_measure_damage(setup, network, evaluator.scorer, folder.journal, progress)]
     if recipe.warm_from is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from qnas_ov.core.errors import InputError, RunFolderError
+from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.core.progress import Progress
 from qnas_ov.core.records import Evaluation
 from qnas_ov.ir import CandidateBuilder
@@ -45,6 +46,12 @@ def prior_of_run(folder: Path, builder: CandidateBuilder, progress: Progress) ->
     prior, told = prior_of_latencies(space, units, genotypes, latencies, builder)
     progress.say(f"predictions of latency begin with {len(latencies)} candidates of {told}{folder}")
     return prior
+
+
+def digest_of_run(folder: Path) -> str:
+    """What is taken over from a run, as a digest: a search that is resumed must find the same."""
+    _, _, found = _read(folder)
+    return digest_json([[e.genotype, sorted(e.values.items())] for e in found])
 
 
 def judged_of_run(folder: Path, builder: CandidateBuilder, columns: Sequence[str], progress: Progress) -> Damage | None:

@@ -106,6 +106,8 @@ def quick(files: Path) -> Iterator[None]:
         if resume and not given:
             return search({}, out=out, resume=True, **others)
         settings = {"device": "CPU", **small(given), **QUICK}
+        if "warm_from" in given:
+            settings["algorithm"] = "qnas"  # no other one begins with an earlier run
         key = json.dumps(settings, default=str, sort_keys=True)
         if key in finished and settings["model"] == str(files / "digits-vit-small"):
             shutil.copytree(finished[key], out)  # several pages begin with the same search

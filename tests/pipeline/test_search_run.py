@@ -57,6 +57,18 @@ def test_everything_in_the_front_was_measured(finished_run: SearchResult) -> Non
         assert (front[column] <= front[f"{column}_ci95_high"]).all()
 
 
+def test_a_limit_is_predicted_with_all_that_an_objective_is(tiny_model: str, tmp_path: Path) -> None:
+    """What INT8 costs units, and what units take, though accuracy and latency are no objectives."""
+    settings = {**QUICK, **SMALL, "algorithm": "qnas", "objectives": ["size"], "max_drop": 0.9, "max_latency_ms": 1e3}
+    run_search(settings, out=tmp_path / "run")
+    journal = Journal(tmp_path / "run" / "evaluations.sqlite")
+    assert journal.meta("unit_damage")
+    assert journal.meta("latency_table")
+    assert journal.meta("prepared_seconds") > 0
+    record = json.loads((tmp_path / "run" / "predictors.json").read_text())
+    assert set(record) == {"accuracy_top1", "latency_ms"}
+
+
 def test_speed_ups_are_against_the_fastest_int8_baseline(finished_run: SearchResult) -> None:
     baselines = finished_run.baselines.set_index("baseline")
     int8 = baselines[baselines.index.str.startswith("int8-")]["latency_ms"].min()
