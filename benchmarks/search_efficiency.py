@@ -38,9 +38,10 @@ from qnas_ov.pareto import hypervolume, is_nondominated, to_minimise
 MAIN = ("qnas", "linas", "nsga2", "random")
 SHARES = (0.90, 0.95, 0.99)
 ABLATED = SHARES[:2]
+ABLATED_BUDGET = 150
 """How far the ablation goes."""
 
-BUDGETS = {"qnas": 150, "linas": 800, "random": 4032}
+BUDGETS = {"qnas": 300, "linas": 800, "random": 4032}
 OTHERS = 1500
 ABLATIONS = {
     "everything": {},
@@ -51,9 +52,10 @@ ABLATIONS = {
     "means alone, no drawn function": {"explore": 0},
     "drawn functions alone": {"explore": 4},
     "without computed costs": {"use_summary": False},
-    "rounds of 1": {"batch": 1},
-    "rounds of 16": {"batch": 16},
-    "a random first round": {"first": 0},
+    "rounds of 1, means alone": {"batch": 1, "explore": 0},
+    "rounds of 16, four by drawn functions": {"batch": 16, "explore": 4},
+    "rounds that are not diverse": {"diverse": False},
+    "three random ones as the first round": {"first": 0},
 }
 TRIED = (
     "INT8 pruned where it gains nothing",
@@ -105,8 +107,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
         figures |= {f"{title}: {name}, evaluations to 95%": min(m, 1e9) for name, m in medians.items()}
         if not chosen:
             goals |= goals_of(title, medians)
-        if first and not chosen and not arguments.quick:
-            tables[f"{title}: what each ingredient of qnas brings"] = ablation(seeds, arguments.jobs)
+        if not chosen and not arguments.quick:
+            tables[f"{title}: what each ingredient of qnas brings"] = ablation(seeds, arguments.jobs, whole=first)
         if first and arguments.figure is not None:
             draw(curves, arguments.figure)
     return Outcome(figures, goals, tables, table.notes["machine"])
@@ -125,10 +127,14 @@ def goals_of(title: str, medians: dict[str, float]) -> dict[str, Goal]:
     }
 
 
-def ablation(seeds: Iterable[int], jobs: int) -> list[dict[str, Any]]:
-    """qnas without each of its ingredients, with some that it lacks, and with what it cannot know."""
-    changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items()]
-    added = [(f"with {name}", partial(extended, name=name)) for name in TRIED]
+def ablation(seeds: Iterable[int], jobs: int, *, whole: bool) -> list[dict[str, Any]]:
+    """qnas without each of its ingredients, with some that it lacks, and with what it cannot know.
+
+    Where it is not the whole table: qnas itself, pruned choices (size, which pruning costs, is no matter in some
+    problems), and what it cannot know.
+    """
+    changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items() if whole or not changes]
+    added = [(f"with {name}", partial(extended, name=name)) for name in (TRIED if whole else TRIED[:1])]
     knowing = [(f"qnas {name}", partial(informed, known=known)) for name, known in KNOWING.items()]
     return [row_of(name, run_all(one, seeds, jobs, name), ABLATED) for name, one in (*changed, *added, *knowing)]
 
@@ -152,7 +158,7 @@ def ablated(seed: int, *, changes: dict[str, Any]) -> list[float]:
     assert _replay is not None
     settings = replace(QnasSettings(), **changes)
     search = QnasSearch(_replay.problem, rng=np.random.default_rng(seed), settings=settings)
-    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
+    return curve(search, ABLATED_BUDGET, until=ABLATED[-1])
 
 
 def extended(seed: int, *, name: str) -> list[float]:
@@ -167,7 +173,7 @@ def extended(seed: int, *, name: str) -> list[float]:
     else:
         problem = with_float_accuracies(problem, _replay)
     search = kind(problem, rng=np.random.default_rng(seed), settings=QnasSettings())
-    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
+    return curve(search, ABLATED_BUDGET, until=ABLATED[-1])
 
 
 def informed(seed: int, *, known: tuple[str, ...]) -> list[float]:
@@ -175,7 +181,7 @@ def informed(seed: int, *, known: tuple[str, ...]) -> list[float]:
     search = KnowingSearch(
         _replay.problem, rng=np.random.default_rng(seed), settings=QnasSettings(), replay=_replay, known=known
     )
-    return curve(search, BUDGETS["qnas"], until=ABLATED[-1])
+    return curve(search, ABLATED_BUDGET, until=ABLATED[-1])
 
 
 def curve(algorithm: SearchAlgorithm, budget: int, *, until: float = 0.999) -> list[float]:

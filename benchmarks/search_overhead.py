@@ -22,7 +22,8 @@ from qnas_ov.core.records import resolve_objectives
 from qnas_ov.ir import save_ir
 from qnas_ov.measure import LatencyMeter, RunSettings, predict_outputs
 from qnas_ov.pipeline._table import unit_work
-from qnas_ov.predict import FeatureMap
+from qnas_ov.predict import FeatureMap, LookUpTable, UnitDamage, UnitTimes, table_genotypes
+from qnas_ov.space import Genotype
 from qnas_ov.terminal import TerminalProgress
 
 HINTS = ("bf16", "f32")
@@ -71,8 +72,21 @@ def evaluation_seconds(subject: Subject, count: int, samples: int) -> float:
     return float(np.mean(times))
 
 
+def unit_times(genotype: Genotype, subject: Subject) -> UnitTimes:
+    """Milliseconds that counters might tell of the units of a network."""
+    space, hint = subject.builder.space, genotype[-1]
+    active = dict(zip((k.name for k in space.knobs), space.active(np.array([genotype]))[0], strict=True))
+    genes = dict(zip((k.name for k in space.knobs), genotype, strict=True))
+    each = {
+        u.name: u.macs / 1e9 * (0.8 if genes[u.knob] == 0 else 2.0 if hint == 0 else 6.0)
+        for u in unit_work(subject.builder)
+        if active[u.knob]
+    }
+    return UnitTimes(genotype, each, 2.0)
+
+
 def propose(subject: Subject, name: str, evaluations: int) -> tuple[int, float]:
-    """Rounds of a whole search, and the seconds that asking and telling took."""
+    """Rounds of a whole search, and the seconds that asking, telling and the report at its end took."""
     builder, space = subject.builder, subject.builder.space
     damage = np.random.default_rng(0).gamma(0.5, 0.01, size=(len(builder.units), 2))
     columns = [space.index(u.knob) for u in builder.units]
@@ -89,7 +103,12 @@ def propose(subject: Subject, name: str, evaluations: int) -> tuple[int, float]:
             "size_bytes": float(costs["size_bytes"][0]),
         }
 
-    features = FeatureMap(space, builder.compute_costs, units=unit_work(builder))
+    units = unit_work(builder)
+    hurts = UnitDamage(
+        space, units, [{u.name: float(d[h]) for u, d in zip(units, damage, strict=True)} for h in (0, 1)]
+    )
+    table = LookUpTable(space, units, [unit_times(g, subject) for g in table_genotypes(space)])
+    features = FeatureMap(space, builder.compute_costs, units=units, damage=hurts, prior=table)
     problem = SearchProblem(
         space=space,
         objectives=resolve_objectives(OBJECTIVES, metric="accuracy_top1"),
@@ -113,6 +132,9 @@ def propose(subject: Subject, name: str, evaluations: int) -> tuple[int, float]:
         found, rounds = found + len(asked), rounds + 1
         progress.step(f"{found} proposed in {spent:.1f} s", len(asked))
     progress.end()
+    start = time.perf_counter()
+    algorithm.report()
+    spent += time.perf_counter() - start
     return rounds, spent
 
 
