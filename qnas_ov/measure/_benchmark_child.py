@@ -3,10 +3,11 @@
 Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or a time limit, then benchmark_app's own;
 `_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block, while
 the process that asked for the measurement infers the reference: `ask` is told how long, and returns a latency. The
-first inference of a block finds the other network's data in the caches and does not count: it takes longer, but not in
-proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of inferences follow. Longer
-blocks would be fewer, and further from each other on a machine whose speed changes within a second. benchmark_app times
-its own inferences one by one and does not notice.
+first inference of a block finds the other network's data in the caches and counts in no figure: it takes longer, but
+not in proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of inferences follow.
+Longer blocks would be fewer, and further from each other on a machine whose speed changes within a second.
+benchmark_app times its own inferences one by one, and is told of those that count when it has done its iterations of
+them.
 
 It goes on until there are `_PAIRS` of blocks: a fast network has done its iterations after one or two, where one
 disturbance spoils the median. It ends before its iterations are done when its inferences have taken the time limit, in
@@ -31,29 +32,46 @@ _MADV_POPULATE_READ = 22
 
 
 class Alternating:
-    """A request of the measured network that waits after every block of inferences for one of the reference's."""
+    """A request of the measured network that waits after every block of inferences for one of the reference's.
 
-    def __init__(
-        self, request: Any, ask: Callable[[str], str], pairs: list[list[float]], benchmark: Any, limit_ms: float
-    ) -> None:
-        self._request, self._ask, self._pairs, self._benchmark = request, ask, pairs, benchmark
-        self._block: list[float] = []
-        self._count, self._left_ms = 0, limit_ms
+    Attributes:
+        latencies: Milliseconds of the inferences that count: all but the first of every block.
+        pairs: By finished block, the median of its inferences that count and that of the reference's, in milliseconds.
+        apart_s: What the others took, and the reference's blocks, in seconds.
+    """
+
+    def __init__(self, request: Any, ask: Callable[[str], str], benchmark: Any, limit_ms: float) -> None:
+        self._request, self._ask, self._benchmark = request, ask, benchmark
+        self._block: list[float] | None = None
+        self._begun, self._left_ms = 0, limit_ms
+        self.latencies: list[float] = []
+        self.pairs: list[list[float]] = []
+        self.apart_s = 0.0
 
     def infer(self, *arguments: Any, **named: Any) -> None:
+        start = time.perf_counter()
         self._request.infer(*arguments, **named)
-        self._count += 1
-        self._block.append(self._request.latency)
+        self._begun += 1
         self._left_ms -= self._request.latency
-        if sum(self._block[1:]) >= _BLOCK_MS:
-            start = time.perf_counter()
-            other = float(self._ask(str(_BLOCK_MS)))
-            self._pairs.append([statistics.median(self._block[1:]), other, 1e3 * (time.perf_counter() - start)])
+        if self._block is None:
             self._block = []
-        if len(self._pairs) < _PAIRS:
-            self._benchmark.niter = max(self._benchmark.niter, self._count + 1)
+            self._benchmark.niter += 1
+            self.apart_s += time.perf_counter() - start
+        else:
+            self._block.append(self._request.latency)
+            self.latencies.append(self._request.latency)
+            if sum(self._block) >= _BLOCK_MS:
+                self._end_block(self._block)
+        if len(self.pairs) < _PAIRS:
+            self._benchmark.niter = max(self._benchmark.niter, self._begun + 1)
         elif self._left_ms <= 0:
-            self._benchmark.niter = self._count
+            self._benchmark.niter = self._begun
+
+    def _end_block(self, block: list[float]) -> None:
+        start = time.perf_counter()
+        self.pairs.append([statistics.median(block), float(self._ask(str(_BLOCK_MS)))])
+        self._block = None
+        self.apart_s += time.perf_counter() - start
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._request, name)
@@ -85,9 +103,16 @@ measured: dict[str, Any] = {"before": _memory_bytes("VmRSS"), "pairs": []}
 plain = Benchmark.sync_inference
 
 
-def measure_beside_reference(self: Any, request: Any, queue: Any) -> Any:
-    """What benchmark_app does when its network is compiled and has run once."""
-    return plain(self, Alternating(request, globals()["ask"], measured["pairs"], self, float(mode)), queue)
+def measure_beside_reference(self: Any, request: Any, queue: Any) -> tuple[list[float], float, int]:
+    """What benchmark_app does when its network is compiled and has run once.
+
+    Returns:
+        Sorted milliseconds of the inferences that count, the seconds that these took together, and how many they are.
+    """
+    turns = Alternating(request, globals()["ask"], self, float(mode))
+    _, total_s, _ = plain(self, turns, queue)
+    measured["pairs"] = turns.pairs
+    return sorted(turns.latencies), total_s - turns.apart_s, len(turns.latencies)
 
 
 if mode != "alone":

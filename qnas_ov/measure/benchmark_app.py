@@ -39,9 +39,9 @@ class LatencyRun:
         average_ms: Mean latency; None for MULTI, of which benchmark_app reports no latencies.
         minimum_ms: Shortest inference, or None.
         maximum_ms: Longest inference, or None.
-        iterations: Inferences measured.
+        iterations: Inferences measured; beside a reference without the first of every block, in all figures.
         requests: Inferences in flight at a time.
-        total_ms: Time that all of them took.
+        total_ms: Time that all of them took together.
         throughput_per_s: Samples per second: iterations times batch over that time.
         compile_ms: Time to compile the network.
         first_inference_ms: The warm-up inference, in none of the other figures.
@@ -95,8 +95,8 @@ def run_benchmark_app(
     Args:
         model: The .xml.
         settings: How it is run.
-        iterations: Inferences to measure, after one that is discarded; more where these leave too few blocks beside a
-            reference, fewer where they take longer than the limit.
+        iterations: Inferences to measure, without those that do not count; more where these leave too few blocks beside
+            a reference, fewer where they take longer than the limit.
         percentile: Which percentile of the latencies to report, 1 to 100.
         timeout_s: After this the run counts as failed.
         reference: A network to infer in turn with this one, in this process, where requests are synchronous.
@@ -200,7 +200,7 @@ def parse_report(
         settings: How it was run.
         percentile: Which percentile was asked for.
         measured: What its process noted: resident bytes `before` it read the network and at their `peak`, and `pairs`
-            of blocks: milliseconds of this network, of the reference, and what the latter took in all.
+            of blocks: milliseconds of this network and of the reference.
 
     Raises:
         MeasurementError: If a figure is missing or is no positive number.
@@ -213,7 +213,7 @@ def parse_report(
         iterations = int(results["total number of iterations"])
         requests = int(setup.get("number of parallel infer requests", 1))
         pairs = measured.get("pairs") or []
-        total_ms = _number(results, "total execution time (ms)") - sum(taken for _, _, taken in pairs)
+        total_ms = _number(results, "total execution time (ms)")
         mean = requests * total_ms / iterations, 0.005 * requests / iterations  # Little's law, and half its last digit
         silent = settings.device.startswith("MULTI")
         latency, resolution, source = (
@@ -244,8 +244,8 @@ def parse_report(
             memory_bytes=_growth(measured),
             streams=used.get("NUM_STREAMS"),
             threads=used.get("INFERENCE_NUM_THREADS"),
-            relative=statistics.median(own / other for own, other, _ in pairs) if pairs else None,
-            beside_ms=statistics.median(other for _, other, _ in pairs) if pairs else None,
+            relative=statistics.median(own / other for own, other in pairs) if pairs else None,
+            beside_ms=statistics.median(other for _, other in pairs) if pairs else None,
         )
     except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)

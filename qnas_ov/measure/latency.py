@@ -5,11 +5,11 @@
    tool are loaded and no device is. A warm-up inference is not counted, and the first process of a session is
    discarded. A run's figure is the median of its inferences.
 2. **Drift.** A reference network stands compiled in this process and is inferred in turn with the measured one, in
-   blocks: an inference that does not count, since it finds the other network in the caches, and some 10 ms of others.
-   benchmark_app's process pauses meanwhile, and times its own inferences one by one. The quotient of neighbouring
-   blocks does not depend on the speed of the machine, which on a shared one changes within a second; a latency is the
-   median quotient times the anchor: the reference's latency when the session began, as if the machine had kept that
-   speed. A run goes on until there are eight quotients, so that one disturbed block does not decide.
+   blocks: an inference that counts in no figure, since it finds the other network in the caches, and some 10 ms of
+   others. benchmark_app's process pauses meanwhile, and times its own inferences one by one. The quotient of
+   neighbouring blocks does not depend on the speed of the machine, which on a shared one changes within a second; a
+   latency is the median quotient times the anchor: the reference's latency when the session began, as if the machine
+   had kept that speed. A run goes on until there are eight quotients, so that one disturbed block does not decide.
 3. **Several requests at once** leave no place in between. There the reference is read before and after the run, and the
    figure is scaled by it; where the two readings differ by more than 10%, no scaling mends it: in a search the run is
    repeated once, and the steadier counts.
@@ -52,7 +52,7 @@ from qnas_ov.measure.settings import RunSettings
 _STEADY = 0.10
 _ATTEMPTS = 2
 # Changes where runs beside a reference come out otherwise, so that a database does not mix them with those of before.
-_PROTOCOL = 3
+_PROTOCOL = 4
 
 
 @dataclass(frozen=True)
@@ -315,8 +315,8 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         f"{count}; the first process is discarded.",
         f"At least {plan.minimum} processes per network, interleaved with those of the others; the figure is the "
         f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
-        "A reference network is inferred in turn with the measured one, in blocks of an inference that does not count "
-        "and 10 ms of others, and latencies are the quotients of neighbouring blocks, at least eight, at "
+        "A reference network is inferred in turn with the measured one, in blocks of an inference that counts in no "
+        "figure and 10 ms of others, and latencies are the quotients of neighbouring blocks, at least eight, at "
         "the machine's typical speed meanwhile: the drift of the machine cancels. "
         "Of throughput the reference is timed before and after a process instead.",
         "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
