@@ -32,6 +32,7 @@ import math
 import os
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -123,15 +124,8 @@ class LatencyMeter:
         self._digests: dict[tuple[Path, int, int], str] = {}
         self._versions = package_versions()
         self._usual_mhz: float | None = None
-        try:
-            run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
-            self._gauge = Gauge(reference, settings)
-        except (MeasurementError, RuntimeError) as error:
-            raise ReferenceMeasurementError(
-                f"the reference network could not be measured ({str(error).strip().splitlines()[0]}): run again with "
-                "--resume"
-            ) from error
-        self._reading_ms = statistics.median(self._gauge.read() for _ in range(5))
+        with nullcontext() if database is None else database.claim():
+            self._gauge, self._reading_ms = self._read_reference(reference, settings)
         self._limit_ms = seconds * 1e3
         self.iterations = int(min(2000, max(20, seconds * 1e3 / self._reading_ms)))
         self.anchor_ms = anchor_ms if anchor_ms is not None else self._reading_ms
@@ -142,6 +136,18 @@ class LatencyMeter:
             self._reference = digest_json(
                 {"network": digest_graph(reference), "settings": settings.to_json(), "protocol": _PROTOCOL}
             )
+
+    def _read_reference(self, reference: Path, settings: RunSettings) -> tuple[Gauge, float]:
+        """Discards a process, and reads the reference: what reads it further, and its latency in milliseconds."""
+        try:
+            run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
+            gauge = Gauge(reference, settings)
+        except (MeasurementError, RuntimeError) as error:
+            raise ReferenceMeasurementError(
+                f"the reference network could not be measured ({str(error).strip().splitlines()[0]}): run again with "
+                "--resume"
+            ) from error
+        return gauge, statistics.median(gauge.read() for _ in range(5))
 
     def measure(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,6 +134,31 @@ def test_equal_graphs_are_measured_once_and_reports_measure_for_themselves(
     assert first.measure(model, SETTINGS, purpose=REPORT, position=0).run == report.run
     assert first.measure(model, SETTINGS, purpose=REPORT, position=1, attempts=1).measured_at is None
     assert database.count() == 3
+
+
+def test_nobody_else_measures_while_a_meter_is_set_up(
+    model: Path, real: LatencyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, other = (LatencyDatabase(tmp_path / "latency.sqlite") for _ in range(2))
+    free: list[bool] = []
+
+    def told(value: float) -> Iterator[float]:
+        while True:
+            try:
+                fcntl.flock(other._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free.append(False)
+            else:
+                fcntl.flock(other._lock, fcntl.LOCK_UN)
+                free.append(True)
+            yield value
+
+    simulate(monkeypatch, real, told(2.0), told(1.0))
+    LatencyMeter(model, SETTINGS, seconds=0.1, database=database)
+    assert free == [False] * 8, "the discarded process, two readings to set up, five for the anchor"
+    with database.claim(), pytest.raises(BlockingIOError):
+        fcntl.flock(other._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_gauge_reads_the_real_reference(model: Path) -> None:
