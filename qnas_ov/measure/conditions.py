@@ -27,7 +27,7 @@ class Conditions:
     Attributes:
         others: Share of the usable CPUs' time that other processes took.
         stolen: Share that the hypervisor gave to other machines.
-        throttled_ms: Time for which the cgroup's quota stopped us.
+        throttled_ms: Time for which the quotas of our cgroup and of those around it stopped us, summed.
         thermal_events: How often a core slowed down because it was hot.
         mhz: Highest frequency of a usable core, read while the reference network ran.
         load_1min: The system's load average.
@@ -175,10 +175,12 @@ def cgroup_folders() -> list[Path]:
 
 
 def _throttled_ms() -> float | None:
+    """Milliseconds for which quotas stopped us: of our cgroup and of those around it, each of which tells its own."""
+    found = []
     for folder in cgroup_folders():
         try:
             stat = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
-            return int(stat["throttled_usec"]) / 1e3
+            found.append(int(stat["throttled_usec"]) / 1e3)
         except (OSError, ValueError, KeyError):
             continue
-    return None
+    return sum(found) if found else None

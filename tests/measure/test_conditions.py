@@ -66,3 +66,17 @@ def test_the_real_system_is_read() -> None:
         assert busy is not None
         assert busy > 0
         assert stolen is not None
+
+
+def test_quotas_of_cgroups_around_ours_stop_us_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, middle = tmp_path / "pod" / "us", tmp_path / "pod"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr(module, "cgroup_folders", lambda: [inner, middle, tmp_path])
+    (tmp_path / "cpu.stat").write_text("usage_usec 9\n")  # the root has no quota
+    assert module._throttled_ms() is None
+    (inner / "cpu.stat").write_text("usage_usec 5\nnr_throttled 0\nthrottled_usec 0\n")
+    assert module._throttled_ms() == 0.0
+    (middle / "cpu.stat").write_text("usage_usec 5\nnr_throttled 3\nthrottled_usec 1500\n")
+    assert module._throttled_ms() == 1.5
+    (inner / "cpu.stat").write_text("usage_usec 5\nnr_throttled 1\nthrottled_usec 250\n")
+    assert module._throttled_ms() == 1.75
