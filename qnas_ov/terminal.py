@@ -201,10 +201,11 @@ def print_benchmark(result: Benchmark) -> None:
         if row["status"] != "ok":
             table.add_row(*head, "failed")
             continue
-        latency, memory = row["latency_ms"], row["memory_bytes"]
+        latency, memory, known = row["latency_ms"], row["memory_bytes"], row["percentiles_ms"]
         table.add_row(
             *head, f"{latency['value']:.3f}", f"{latency['low']:.3f}-{latency['high']:.3f}",
-            *(f"{row['percentiles_ms'][str(p)]:.3f}" for p in percentiles), f"{row['throughput_per_s']['value']:.1f}",
+            *(f"{known[str(p)]:.3f}" if str(p) in known else "" for p in percentiles),
+            f"{row['throughput_per_s']['value']:.1f}",
             "" if row["speedup"] is None else f"{row['speedup']:.2f}x", f"{row['compile_ms']:.0f}",
             "" if memory is None else f"{memory / 1e6:.1f}",
         )  # fmt: skip

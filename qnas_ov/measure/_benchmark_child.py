@@ -1,21 +1,21 @@
 """The process that is measured: the real benchmark_app, how much memory it took, and a reference network in between.
 
-Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or a time limit, then benchmark_app's own;
-`_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every block, while
-the process that asked for the measurement infers the reference: `ask` is told how long, and returns a latency. The
-first inference of a block finds the other network's data in the caches and counts in no figure: it takes longer, but
-not in proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of inferences follow.
-Longer blocks would be fewer, and further from each other on a machine whose speed changes within a second.
-benchmark_app times its own inferences one by one, and is told of those that count when it has done its iterations of
-them.
+Nothing of qnas-ov is imported. Its arguments are the report folder, "alone" or "beside", a time limit, then those of
+benchmark_app; `_benchmark_server.py` forks and runs it. Beside a reference network, the measured one pauses after every
+block, while the process that asked for the measurement infers the reference: `ask` is told how long, and returns a
+latency. The first inference of a block finds the other network's data in the caches and counts in no figure: it takes
+longer, but not in proportion on a slow machine, so that the drift of the machine would not cancel. Some 10 ms of
+inferences follow. Longer blocks would be fewer, and further from each other on a machine whose speed changes within a
+second. benchmark_app times its own inferences one by one, and is told in the end which of them count.
 
 It goes on until there are `_PAIRS` of blocks: a fast network has done its iterations after one or two, where one
 disturbance spoils the median. It ends before its iterations are done when its inferences have taken the time limit, in
-milliseconds ("inf" for none).
+milliseconds ("inf" for none). So does a run alone, when each request has inferred as often as there would be blocks.
 """
 
 import ctypes
 import json
+import math
 import statistics
 import sys
 import time
@@ -77,6 +77,24 @@ class Alternating:
         return getattr(self._request, name)
 
 
+class Limited:
+    """The queue of inputs, of which benchmark_app asks something before every inference; it ends the run in time."""
+
+    def __init__(self, queue: Any, benchmark: Any, limit_ms: float) -> None:
+        self._queue, self._benchmark = queue, benchmark
+        self._begun, self._fewest = 0, _PAIRS * benchmark.nireq
+        self._end = time.perf_counter() + limit_ms / 1e3
+
+    def get_next_batch_size(self) -> Any:
+        self._begun += 1
+        if self._begun >= self._fewest and time.perf_counter() >= self._end:
+            self._benchmark.niter = self._begun
+        return self._queue.get_next_batch_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._queue, name)
+
+
 def _memory_bytes(field: str) -> int | None:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
@@ -97,10 +115,10 @@ def _hold_libraries() -> None:
             madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_POPULATE_READ)
 
 
-folder, mode = Path(sys.argv.pop(1)), sys.argv.pop(1)
+folder, mode, limit_ms = Path(sys.argv.pop(1)), sys.argv.pop(1), float(sys.argv.pop(1))
 _hold_libraries()
 measured: dict[str, Any] = {"before": _memory_bytes("VmRSS"), "pairs": []}
-plain = Benchmark.sync_inference
+plain, plain_loop = Benchmark.sync_inference, Benchmark.main_loop
 
 
 def measure_beside_reference(self: Any, request: Any, queue: Any) -> tuple[list[float], float, int]:
@@ -109,14 +127,21 @@ def measure_beside_reference(self: Any, request: Any, queue: Any) -> tuple[list[
     Returns:
         Sorted milliseconds of the inferences that count, the seconds that these took together, and how many they are.
     """
-    turns = Alternating(request, globals()["ask"], self, float(mode))
+    turns = Alternating(request, globals()["ask"], self, limit_ms)
     _, total_s, _ = plain(self, turns, queue)
     measured["pairs"] = turns.pairs
     return sorted(turns.latencies), total_s - turns.apart_s, len(turns.latencies)
 
 
-if mode != "alone":
+def measure_alone(self: Any, requests: Any, queue: Any, *others: Any) -> Any:
+    """What benchmark_app does when its network is compiled and has run once."""
+    return plain_loop(self, requests, Limited(queue, self, limit_ms), *others)
+
+
+if mode == "beside":
     Benchmark.sync_inference = measure_beside_reference
+elif limit_ms < math.inf:
+    Benchmark.main_loop = measure_alone
 main()
 measured["peak"] = _memory_bytes("VmHWM")
 (folder / "measured.json").write_text(json.dumps(measured))

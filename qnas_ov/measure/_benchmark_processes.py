@@ -66,7 +66,7 @@ class BenchmarkProcesses:
             program: Its source.
             arguments: Its arguments.
             output: File for what it prints.
-            timeout_s: Most seconds.
+            timeout_s: Most seconds, anew after every answer.
             answer: Answers the program's questions, a line each; it waits meanwhile.
 
         Returns:
@@ -95,6 +95,7 @@ class BenchmarkProcesses:
                         return int(text)
                     assert answer is not None, "a program may only ask where somebody answers"
                     self._tell(answer(text.rstrip("\n")))
+                    deadline = time.monotonic() + timeout_s
                 return self._end_of_server(output)
             except BaseException:
                 self.close()  # Ctrl-C too: the process goes with its server

@@ -26,6 +26,9 @@ _UNIT_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _USED = re.compile(r"^\[ INFO \]\s+(NUM_STREAMS|INFERENCE_NUM_THREADS): (\d+)\s*$", re.MULTILINE)
 _TAIL_LINES = 4
 
+LONGEST_MS = 60e3
+"""What the inferences of a process may take, if eight blocks of them do not take longer: slow networks get fewer."""
+
 
 @dataclass(frozen=True)
 class LatencyRun:
@@ -98,9 +101,10 @@ def run_benchmark_app(
         iterations: Inferences to measure, without those that do not count; more where these leave too few blocks beside
             a reference, fewer where they take longer than the limit.
         percentile: Which percentile of the latencies to report, 1 to 100.
-        timeout_s: After this the run counts as failed.
+        timeout_s: After this, or so long after the reference was last inferred, the run counts as failed.
         reference: A network to infer in turn with this one, in this process, where requests are synchronous.
-        limit_ms: Beside a reference, no inference begins after these have taken so long, eight blocks at least.
+        limit_ms: No inference begins after these have taken so long, but eight blocks or, without a reference, eight
+            inferences per request are done.
 
     Raises:
         MeasurementError: If benchmark_app crashes, hangs or gives no numbers; the text holds its last lines.
@@ -149,11 +153,11 @@ def start_benchmark_app(
         arguments += ["-load_config", str(folder / "config.json")]
     mode, answer = "alone", None
     if reference is not None:
-        mode, answer = repr(limit_ms), lambda milliseconds: repr(reference.read_block(float(milliseconds)))
+        mode, answer = "beside", lambda milliseconds: repr(reference.read_block(float(milliseconds)))
     output = folder / "console.txt"
     try:
         code = _PROCESSES.run(
-            _CHILD, [str(folder), mode, *arguments], output=output, timeout_s=timeout_s, answer=answer
+            _CHILD, [str(folder), mode, repr(limit_ms), *arguments], output=output, timeout_s=timeout_s, answer=answer
         )
     except TimedOutError as error:
         raise MeasurementError(

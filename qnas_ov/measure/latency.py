@@ -23,7 +23,7 @@
    fall of the frequency, and runs that fall out of line.
 
 A search gives each candidate one process, and slow ones fewer inferences: it needs many rough figures. The winners are
-measured by the whole protocol.
+measured by the whole protocol, in which a process ends after a minute of inferences, if eight blocks are done.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from typing import Any
 
 from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 from qnas_ov.core.fingerprint import digest_json
-from qnas_ov.measure.benchmark_app import MEDIAN, LatencyRun, run_benchmark_app
+from qnas_ov.measure.benchmark_app import LONGEST_MS, MEDIAN, LatencyRun, run_benchmark_app
 from qnas_ov.measure.conditions import Watch, frequency_mhz
 from qnas_ov.measure.database import SEARCH, KeptRun, LatencyDatabase, RunKey
 from qnas_ov.measure.device import describe_machine, machine_digest, package_versions
@@ -140,7 +140,7 @@ class LatencyMeter:
     def _read_reference(self, reference: Path, settings: RunSettings) -> tuple[Gauge, float]:
         """Discards a process, and reads the reference: what reads it further, and its latency in milliseconds."""
         try:
-            run_benchmark_app(reference, settings, iterations=self.iterations)  # discarded
+            run_benchmark_app(reference, settings, iterations=self.iterations, limit_ms=LONGEST_MS)  # discarded
             gauge = Gauge(reference, settings)
         except (MeasurementError, RuntimeError) as error:
             raise ReferenceMeasurementError(
@@ -168,7 +168,8 @@ class LatencyMeter:
             purpose: `database.SEARCH` or `database.REPORT`.
             attempts: Most processes to run while the machine changes its speed.
             percentile: Which percentile of the inferences' latencies.
-            iterations: How many inferences; the meter's own number if left out.
+            iterations: How many inferences; the meter's own number if left out. Fewer, but eight blocks at least, where
+                they take too long; a percentile needs them all.
             position: Which of several runs of this network this is, from 0.
 
         Raises:
@@ -177,7 +178,7 @@ class LatencyMeter:
         count = iterations or self.iterations
         if settings.hint == "throughput":
             count = max(count, 8 * len(os.sched_getaffinity(0)))  # some for every request in flight
-        limit_ms = self._limit_ms if purpose == SEARCH else math.inf
+        limit_ms = self._limit(settings, purpose, percentile)
         if self._database is None:
             kept, tries = self._steadiest(model, settings, count, percentile, attempts, limit_ms)
             return self._scale(kept, tries)
@@ -197,6 +198,14 @@ class LatencyMeter:
             kept, tries = self._steadiest(model, settings, count, percentile, attempts, limit_ms)
             self._database.add(key, kept, purpose=purpose, iterations=count, versions=self._versions)
         return self._scale(kept, tries)
+
+    def _limit(self, settings: RunSettings, purpose: str, percentile: int) -> float:
+        """Milliseconds after which a run begins no further inference."""
+        if percentile != MEDIAN:
+            return math.inf
+        if purpose == SEARCH and settings.hint == "latency":
+            return self._limit_ms
+        return max(LONGEST_MS, self._limit_ms)
 
     def profile(self, model: Path, settings: RunSettings, *, iterations: int = 20) -> Profile:
         """Where the time of an IR goes, by performance counters in a process of its own, or from the database.
@@ -308,6 +317,7 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         iterations: Inferences per process; None if nothing could be measured.
     """
     count = f"{iterations} inferences" if iterations is not None else "a number of inferences"
+    slow = f", fewer of networks for which they take over {LONGEST_MS / 1e3:.0f} s"
     more = ""
     if plan.precision is not None:
         limit = "" if plan.time_limit_s is None else f", or {plan.time_limit_s:g} seconds have passed"
@@ -318,7 +328,7 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
     return [
         "OpenVINO's benchmark_app, one process per run: static shapes, the performance hint and the inference "
         "precision pinned, one inference to warm up that does not count, then "
-        f"{count}; the first process is discarded.",
+        f"{count}{slow}; the first process is discarded.",
         f"At least {plan.minimum} processes per network, interleaved with those of the others; the figure is the "
         f"median of their medians, the interval is by order statistics, and its coverage stands beside it.{more}",
         "A reference network is inferred in turn with the measured one, in blocks of an inference that counts in no "
@@ -326,6 +336,6 @@ def describe_protocol(plan: RoundPlan, *, iterations: int | None) -> list[str]:
         "the machine's typical speed meanwhile: the drift of the machine cancels. "
         "Of throughput the reference is timed before and after a process instead.",
         "Below 1 ms the microseconds that benchmark_app prints are taken, or total time over iterations.",
-        "Percentiles come from a process of their own. Memory is the growth of the process's peak after Python and "
-        "OpenVINO were loaded.",
+        "Percentiles come from a process of their own, and are left out where it would take too long. Memory is the "
+        "growth of the process's peak after Python and OpenVINO were loaded.",
     ]

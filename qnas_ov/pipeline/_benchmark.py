@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from qnas_ov.measure import (
 from qnas_ov.pipeline._benchmark_cases import Case, Request, find_networks, make_cases
 from qnas_ov.pipeline._benchmark_results import Timed, make_document, operations_table, results_table
 from qnas_ov.report import render_benchmark
+
+# A percentile for which the inferences of a process would take longer is left out.
+_PERCENTILE_MS = 300e3
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def run_benchmark(
         out: New folder for the files.
         plan: How many processes each gets; three if left out.
         seconds: Measuring time of one process on the reference.
-        percentiles: Further percentiles; each takes a process of its own per network and setting.
+        percentiles: Further percentiles; each takes a process of its own per network and setting, and is left out of
+            networks for which it would take over five minutes, or fails.
         reference: Name of the network that speed-ups are against; the first one if left out.
         profile: Whether to look where the time goes.
         latency_db: Path of the database of latencies, "none", or None for the user's own.
@@ -136,7 +141,7 @@ def _measure(
         alive = [t for t in timed if t.problem is None]
         progress.begin(f"timing percentile {percentile}", len(alive))
         for one in alive:
-            _try(one, lambda t: t.percentiles.update({percentile: _run(t, meter, percentile=percentile)}), progress)  # noqa: B023
+            _measure_percentile(one, meter, percentile, progress)
             progress.step(_told(one))
     progress.end()
 
@@ -150,7 +155,33 @@ def _primary(case: Case, run: Latency) -> float:
     return run.throughput_per_s if case.settings.hint == "throughput" else run.latency_ms
 
 
-def _run(timed: Timed, meter: LatencyMeter, *, percentile: int = MEDIAN, position: int = 0) -> Latency:
+def _measure_percentile(timed: Timed, meter: LatencyMeter, percentile: int, progress: Progress) -> None:
+    """One process for a percentile, of a slow network with fewer inferences; or none, and why."""
+    count = None
+    if percentile != MEDIAN:
+        each_ms = statistics.median(r.run.total_ms / r.run.iterations for r in timed.runs)
+        enough, most = _enough(percentile), int(_PERCENTILE_MS / each_ms)
+        if most < enough:
+            why = f"it needs {enough} inferences, which would take {enough * each_ms / 1e3:.0f} s"
+            _leave_out(timed, percentile, why, progress)
+            return
+        count = min(max(meter.iterations, enough), most)
+    try:
+        timed.percentiles[percentile] = _run(timed, meter, percentile=percentile, iterations=count)
+    except MeasurementError as error:
+        _leave_out(timed, percentile, str(error), progress)
+
+
+def _leave_out(timed: Timed, percentile: int, why: str, progress: Progress) -> None:
+    timed.percentiles_left_out[percentile] = f"percentile {percentile} is left out: {why}"
+    progress.say(
+        f"{timed.case.network.name} ({timed.case.settings.describe()}): {timed.percentiles_left_out[percentile]}"
+    )
+
+
+def _run(
+    timed: Timed, meter: LatencyMeter, *, percentile: int = MEDIAN, iterations: int | None = None, position: int = 0
+) -> Latency:
     case = timed.case
     return meter.measure(
         case.network.path,
@@ -158,7 +189,7 @@ def _run(timed: Timed, meter: LatencyMeter, *, percentile: int = MEDIAN, positio
         purpose=REPORT,
         attempts=1,
         percentile=percentile,
-        iterations=meter.iterations if percentile == MEDIAN else max(meter.iterations, _enough(percentile)),
+        iterations=iterations,
         position=position,
     )
 

@@ -36,6 +36,7 @@ class Timed:
     case: Case
     runs: list[Latency] = field(default_factory=list)
     percentiles: dict[int, Latency] = field(default_factory=dict)
+    percentiles_left_out: dict[int, str] = field(default_factory=dict)
     profile: Profile | None = None
     problem: str | None = None
     profile_problem: str | None = None
@@ -95,6 +96,7 @@ def _row(timed: Timed, slowdown: float) -> dict[str, Any]:
         "latency_ms": _estimated(latency),
         "throughput_per_s": _estimated(throughput),
         "percentiles_ms": {str(p): r.latency_ms * slowdown for p, r in timed.percentiles.items()},
+        "percentiles_left_out": {str(p): why for p, why in timed.percentiles_left_out.items()},
         "minimum_ms": _scaled_extreme([r.run.minimum_ms for r in runs], min, slowdown),
         "maximum_ms": _scaled_extreme([r.run.maximum_ms for r in runs], max, slowdown),
         "compile_ms": statistics.median(r.run.compile_ms for r in runs),

@@ -272,6 +272,14 @@ def test_few_iterations_of_a_fast_network_go_on_for_eight_blocks(model: Path) ->
     assert 0.3 < run.relative < 3.0
 
 
+def test_several_requests_end_at_the_limit_when_each_has_inferred_eight_times(model: Path) -> None:
+    run = run_benchmark_app(
+        model, settings(hint="throughput", streams=2, threads=2), iterations=10_000_000, limit_ms=0.0
+    )
+    assert run.requests >= 2
+    assert run.iterations == 8 * run.requests
+
+
 def test_a_slow_network_ends_at_the_limit_but_not_before_its_fewest(model: Path) -> None:
     reference = Gauge(model, SETTINGS)
     run = run_benchmark_app(model, SETTINGS, iterations=1_000_000, reference=reference, limit_ms=150.0)

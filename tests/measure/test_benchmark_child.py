@@ -17,6 +17,7 @@ from openvino.tools.benchmark.benchmark import Benchmark
 from qnas_ov.measure import benchmark_app as module
 
 BLOCK = (90.0, 4.0, 7.0)  # the first finds the reference in the caches
+PLAIN = {name: getattr(Benchmark, name) for name in ("sync_inference", "main_loop")}
 
 
 class Request:
@@ -43,7 +44,9 @@ def endless(block: tuple[float, ...]) -> Iterator[float]:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def run(iterations: int, *, limit: str = "inf", percentile: int = 50) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def run(
+        iterations: int, *, mode: str = "beside", limit: str = "inf", percentile: int = 50
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What benchmark_app's loop returns, and what the process notes."""
         found: list[tuple[Any, ...]] = []
 
@@ -56,8 +59,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             return "2.75"
 
         monkeypatch.setattr(tool, "main", main)
-        monkeypatch.setattr(Benchmark, "sync_inference", Benchmark.sync_inference)  # and as it was afterwards
-        monkeypatch.setattr(sys, "argv", ["benchmark_app", str(tmp_path), limit])
+        for name in PLAIN:
+            monkeypatch.setattr(Benchmark, name, PLAIN[name])  # and as it was afterwards
+        monkeypatch.setattr(sys, "argv", ["benchmark_app", str(tmp_path), mode, limit])
         runpy.run_path(str(module._CHILD), init_globals={"ask": ask})
         return found[0], json.loads((tmp_path / module.MEASURED).read_text())
 
@@ -83,3 +87,10 @@ def test_a_run_that_ends_early_tells_how_many_counted(run: Any) -> None:
     (*_, iterations), noted = run(1_000, limit="0.0")
     assert (iterations, len(noted["pairs"])) == (16, 8), "the fewest blocks"
     assert run(1)[0][-1] == 16, "a fast network goes on for as many"
+
+
+def test_a_slow_network_alone_ends_early_too(run: Any) -> None:
+    (_, median, *_, iterations), noted = run(100, mode="alone", limit="0.0")
+    assert (iterations, median, noted["pairs"]) == (8, 7.0, []), "every inference counts where nothing is in between"
+    assert run(100, mode="alone", limit="60000.0")[0][-1] == 100
+    assert run(100, mode="alone")[0][-1] == 100

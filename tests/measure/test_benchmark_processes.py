@@ -55,6 +55,14 @@ def test_a_process_may_ask_in_between(processes: BenchmarkProcesses, tmp_path: P
     assert output.read_text() == "['0 times\\n', '1 times\\n', '2 times\\n']\n"
 
 
+def test_time_runs_anew_after_every_answer(processes: BenchmarkProcesses, tmp_path: Path) -> None:
+    run(processes, tmp_path, "")  # the server is loaded
+    (tmp_path / "program.py").write_text("import time\nfor _ in range(6):\n    time.sleep(0.5)\n    ask('')")
+    output = tmp_path / "said.txt"
+    code = processes.run(tmp_path / "program.py", [], output=output, timeout_s=2.0, answer=lambda question: "on")
+    assert code == 0, "after three seconds"
+
+
 def test_nothing_is_left_behind(processes: BenchmarkProcesses, tmp_path: Path) -> None:
     """Not even the process that OpenVINO's telemetry forks from the server."""
     server = psutil.Process(int(run(processes, tmp_path, "import os; print(os.getppid())").split()[0]))

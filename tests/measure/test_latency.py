@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,27 @@ def test_a_latency_is_the_quotient_to_the_reference_beside_it(
     assert (found.attempts, found.gauge_change) == (1, 0.0)
     slow = meter.measure(model, SETTINGS, percentile=90)
     assert slow.latency_ms == pytest.approx(7.0 * 1.5 / 3.3), "a percentile is of all inferences: the typical reference"
+
+
+def test_slow_networks_are_given_a_limit_of_time(
+    model: Path, real: LatencyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate(monkeypatch, real, forever({"factor": 1.0}, 2.0), forever({"factor": 1.0}, 1.0))
+    paced, limits = module.run_benchmark_app, []
+
+    def noted(*given: Any, **options: Any) -> LatencyRun:
+        limits.append(options["limit_ms"])
+        return paced(*given, **options)
+
+    monkeypatch.setattr(module, "run_benchmark_app", noted)
+    meter = LatencyMeter(model, SETTINGS, seconds=0.1)
+    meter.measure(model, SETTINGS)
+    meter.measure(model, replace(SETTINGS, hint="throughput"), attempts=1)
+    meter.measure(model, SETTINGS, purpose=REPORT)
+    meter.measure(model, SETTINGS, purpose=REPORT, percentile=90)
+    assert limits == [60e3, 100.0, 60e3, 60e3, math.inf], "the discarded process, a search, reports, a percentile"
+    LatencyMeter(model, SETTINGS, seconds=100.0).measure(model, SETTINGS, purpose=REPORT)
+    assert limits[-1] == 100e3, "never less than the reference is given"
 
 
 def test_a_kept_latency_is_scaled_by_the_reference_of_its_own_time(

@@ -19,6 +19,7 @@ from qnas_ov.core.errors import InputError, QnasError
 from qnas_ov.measure import RoundPlan
 from qnas_ov.measure import benchmark_app as benchmark_app_module
 from qnas_ov.pipeline import Benchmark, check_request, run_benchmark
+from qnas_ov.pipeline import _benchmark as benchmark_pipeline
 from qnas_ov.pipeline._benchmark_cases import find_networks, make_cases
 
 ONCE = RoundPlan(minimum=1)
@@ -171,6 +172,31 @@ def test_the_command_prints_a_table_and_json(networks: list[Path], tmp_path: Pat
     assert "vs one" in printed.stdout
     document = CliRunner().invoke(cli, ["benchmark", str(networks[0]), *options, str(tmp_path / "b"), "--json"])
     assert json.loads(document.stdout)["results"][0]["percentiles_ms"]["99"] > 0
+
+
+def test_a_percentile_that_takes_too_long_is_left_out_and_the_rest_stays(
+    networks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_pipeline, "_PERCENTILE_MS", 1e-3)
+    options = ["--processes", "1", "--seconds", "0.02", "--percentile", "50,99", "--inference-precision", "f32",
+               "--latency-db", "none", "--no-profile", "--out", str(tmp_path / "out")]  # fmt: skip
+    done = CliRunner().invoke(cli, ["benchmark", str(networks[0]), *options])
+    assert done.exit_code == 0, done.output
+    assert "percentile 99 is left out: it needs 1000 inferences, which would take" in done.output
+    (row,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["results"]
+    assert (row["status"], list(row["percentiles_ms"])) == ("ok", ["50"])
+    assert list(row["percentiles_left_out"]) == ["99"]
+    assert "percentile 99 is left out" in Page(tmp_path / "out" / "benchmark.html").words
+
+
+def test_a_device_without_percentiles_has_the_other_figures(networks: list[Path], tmp_path: Path) -> None:
+    found = run_benchmark(
+        networks[:1], check_request(device="MULTI:CPU", precisions=("f32",)),
+        out=tmp_path / "out", plan=ONCE, seconds=0.02, profile=False, latency_db="none",
+    )  # fmt: skip
+    (row,) = found.rows
+    assert row["latency_ms"]["value"] > 0
+    assert "no percentile is reported for MULTI:CPU" in row["percentiles_left_out"]["90"]
 
 
 def run_folder(folder: Path) -> Path:
