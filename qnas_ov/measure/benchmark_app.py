@@ -15,6 +15,7 @@ from typing import Any
 
 from qnas_ov.core.errors import MeasurementError
 from qnas_ov.measure._benchmark_processes import BenchmarkProcesses, TimedOutError
+from qnas_ov.measure.device import VIRTUAL
 from qnas_ov.measure.reference import Gauge
 from qnas_ov.measure.settings import RunSettings
 
@@ -127,6 +128,22 @@ def benchmark_app_arguments(model: Path, settings: RunSettings) -> list[str]:
     ]  # fmt: skip
 
 
+def _pinned(settings: RunSettings) -> dict[str, dict[str, str]]:
+    """What benchmark_app must be told in a configuration file, by device; empty if nothing.
+
+    Its options for streams and threads exclude a hint, which is its rule only, not OpenVINO's. Its option for the
+    precision is lost on the way to the devices behind AUTO and HETERO, and the hint on that behind HETERO. A file that
+    names a virtual device in full ("AUTO:CPU") replaces all options; where it names the plugin alone it adds to them.
+    """
+    given = {"NUM_STREAMS": settings.streams, "INFERENCE_NUM_THREADS": settings.threads}
+    found = {name: str(value) for name, value in given.items() if value is not None}
+    plugin = settings.device.partition(":")[0]
+    if plugin not in VIRTUAL:
+        return {settings.device: found} if found else {}
+    hints = {"PERFORMANCE_HINT": settings.hint.upper(), "INFERENCE_PRECISION_HINT": settings.inference_precision}
+    return {plugin: {**hints, **found}}
+
+
 def start_benchmark_app(
     model: Path,
     settings: RunSettings,
@@ -145,11 +162,10 @@ def start_benchmark_app(
     Raises:
         MeasurementError: If it crashes, hangs or writes no report; the text holds its last lines.
     """
-    pinned = {"NUM_STREAMS": settings.streams, "INFERENCE_NUM_THREADS": settings.threads}
-    given = {name: str(value) for name, value in pinned.items() if value is not None}
     arguments = [*benchmark_app_arguments(model, settings), *options, "-json_stats", "-report_folder", str(folder)]
-    if given:  # its own options for these exclude a hint, which is its rule only, not OpenVINO's
-        (folder / "config.json").write_text(json.dumps({settings.device: given}))
+    pinned = _pinned(settings)
+    if pinned:
+        (folder / "config.json").write_text(json.dumps(pinned))
         arguments += ["-load_config", str(folder / "config.json")]
     mode, answer = "alone", None
     if reference is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -56,6 +57,27 @@ def test_virtual_devices(model: Path, device: str) -> None:
     run = run_benchmark_app(model, settings(device=device), iterations=20)
     assert run.latency_ms > 0
     assert (run.source == "total") == device.startswith("MULTI"), "MULTI reports no latencies"
+
+
+@pytest.mark.parametrize("device", ["AUTO:CPU", "HETERO:CPU", "MULTI:CPU"])
+@pytest.mark.parametrize(("hint", "precision"), [("latency", "f32"), ("throughput", "bf16"), ("throughput", "f32")])
+@pytest.mark.parametrize("threads", [None, 1])
+def test_virtual_devices_run_as_the_device_behind_them(
+    model: Path, tmp_path: Path, device: str, hint: str, precision: str, threads: int | None
+) -> None:
+    def used(device: str) -> dict[str, str]:
+        folder = tmp_path / device
+        folder.mkdir()
+        asked = settings(device=device, hint=hint, inference_precision=precision, threads=threads)
+        options = ["-niter", "4", "-report_type", "no_counters"]
+        printed = module.start_benchmark_app(model, asked, options, folder=folder, timeout_s=60.0)
+        names = "PERFORMANCE_HINT|INFERENCE_PRECISION_HINT|NUM_STREAMS|INFERENCE_NUM_THREADS"
+        return dict(re.findall(rf"({names}): (\w+|<.*>)$", printed, re.MULTILINE))
+
+    found = used(device)
+    assert found == used("CPU")
+    assert found["PERFORMANCE_HINT"] == hint.upper()
+    assert len(found) == 4
 
 
 def test_a_large_network_takes_more_memory(tmp_path: Path, model: Path) -> None:
