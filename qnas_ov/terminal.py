@@ -211,10 +211,11 @@ def print_benchmark(result: Benchmark) -> None:
         )  # fmt: skip
     console.print(table)
     for row in result.rows:
-        told = row["reason"] if row["status"] != "ok" else row["remark"]
-        if told:
-            what = f"{row['network']} ({row['inference_precision']}, {row['hint']} hint, batch {row['batch']})"
-            console.print(f"{what}: {told}", soft_wrap=True)
+        what = f"{row['network']} ({row['inference_precision']}, {row['hint']} hint, batch {row['batch']})"
+        first = row["reason"] if row["status"] != "ok" else row["remark"]
+        for told in (first, *row.get("percentiles_left_out", {}).values()):
+            if told:
+                console.print(f"{what}: {told}", soft_wrap=True)
     disturbed = [d for row in result.rows for d in row.get("disturbances", ())]
     if disturbed:
         console.print(f"{len(disturbed)} disturbances, for instance: {disturbed[0]}", soft_wrap=True)

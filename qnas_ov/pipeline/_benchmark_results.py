@@ -179,7 +179,8 @@ def results_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for column in ("latency_ms", "throughput_per_s"):
             estimate = row[column]
             found |= {column: estimate["value"], f"{column}_low": estimate["low"], f"{column}_high": estimate["high"]}
-        found |= {f"latency_p{p}_ms": value for p, value in row["percentiles_ms"].items()}
+        measured = {f"latency_p{p}_ms": value for p, value in row["percentiles_ms"].items()}
+        found |= measured | {f"latency_p{p}_ms": None for p in row["percentiles_left_out"]}
         found |= {"coverage": row["latency_ms"]["coverage"], "processes": row["latency_ms"]["count"]}
         plain = (
             "minimum_ms",
@@ -194,7 +195,9 @@ def results_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         found |= {name: row[name] for name in plain}
         if row["profile"] is not None:
             found |= {f"share_{n.replace(' ', '_')}": share for n, share in row["profile"]["shares"].items()}
-        records.append({**head, **found, "disturbances": "; ".join(row["disturbances"]), "reason": None})
+        left_out = "; ".join(row["percentiles_left_out"].values())
+        told = {"disturbances": "; ".join(row["disturbances"]), "percentiles_left_out": left_out}
+        records.append({**head, **found, **told, "reason": None})
     return pd.DataFrame(records)
 
 

@@ -190,13 +190,21 @@ def test_a_percentile_that_takes_too_long_is_left_out_and_the_rest_stays(
 
 
 def test_a_device_without_percentiles_has_the_other_figures(networks: list[Path], tmp_path: Path) -> None:
-    found = run_benchmark(
-        networks[:1], check_request(device="MULTI:CPU", precisions=("f32",)),
-        out=tmp_path / "out", plan=ONCE, seconds=0.02, profile=False, latency_db="none",
-    )  # fmt: skip
-    (row,) = found.rows
+    """The command asks for one percentile unless told otherwise."""
+    options = ["--device", "MULTI:CPU", "--inference-precision", "f32", "--processes", "1", "--seconds", "0.02",
+               "--latency-db", "none", "--no-profile", "--out", str(tmp_path / "out")]  # fmt: skip
+    done = CliRunner().invoke(cli, ["benchmark", str(networks[0]), *options])
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["results"]
     assert row["latency_ms"]["value"] > 0
-    assert "no percentile is reported for MULTI:CPU" in row["percentiles_left_out"]["90"]
+    reason = "no percentile is reported for MULTI:CPU"
+    assert reason in row["percentiles_left_out"]["90"]
+    assert reason in Page(tmp_path / "out" / "benchmark.html").words
+    assert reason in done.stdout
+    table = pd.read_csv(tmp_path / "out" / "benchmark.csv")
+    assert table["latency_ms"].notna().all()
+    assert table["latency_p90_ms"].isna().all()
+    assert table["percentiles_left_out"].str.contains(reason).all()
 
 
 def run_folder(folder: Path) -> Path:
