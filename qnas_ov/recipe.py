@@ -60,8 +60,8 @@ class Recipe(BaseModel):
         front_size: Candidates of the front that are recalibrated and verified.
         latency_seconds: Measuring time of one benchmark_app process on the reference network.
         final_rounds: benchmark_app processes per network in the final verification; the fewest, if more are added.
-        latency_precision: Half the width of a verified latency's interval, relative to it, down to which processes are
-            added (0.02 is 2%); None adds none.
+        latency_precision: Half the width of the interval of a verified latency, and of a throughput where that is an
+            objective, relative to it, down to which processes are added (0.02 is 2%); None adds none.
         latency_max_rounds: Most processes per network in the final verification.
         warm_from: Run folder whose latencies predictions begin with: of another network, hint, or machine; of the same
             space also with its accuracies.

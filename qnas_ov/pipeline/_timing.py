@@ -16,6 +16,8 @@ from qnas_ov.pipeline._setup import Setup
 if TYPE_CHECKING:
     from qnas_ov.pipeline._verify import Finalist
 
+LATENCY, THROUGHPUT = "latency_ms", "throughput_per_s"
+
 Rounds = Mapping[str, tuple[float, ...]]
 """Measured costs of one network by column: one value per round."""
 
@@ -27,6 +29,7 @@ class RoundTimer:
         recipe = setup.recipe
         self._evaluator = evaluator
         self._recorder = recorder
+        self._timed = {LATENCY, *(o.column for o in setup.objectives if o.column == THROUGHPUT)}
         self._plan = RoundPlan(
             minimum=recipe.final_rounds,
             maximum=max(recipe.final_rounds, recipe.latency_max_rounds),
@@ -57,8 +60,13 @@ class RoundTimer:
         return at_typical_speed({name: found for name, found in runs.items() if found})
 
     def _wanted(self, runs: Mapping[str, list[Evaluation]], failed: set[str], spent_s: float) -> list[str]:
-        latencies = {n: [r.values["latency_ms"] for r in found] for n, found in runs.items() if n not in failed}
-        return self._plan.unfinished(latencies, spent_s)
+        """The finalists whose latency, or throughput where that is an objective, needs another round."""
+        alive = {n: found for n, found in runs.items() if n not in failed}
+        wanted: set[str] = set()
+        for column in self._timed:
+            values = {n: [r.values[column] for r in found] for n, found in alive.items()}
+            wanted.update(self._plan.unfinished(values, spent_s))
+        return [n for n in alive if n in wanted]
 
     def _time(self, finalist: Finalist, number: int) -> Evaluation:
         return self._recorder.once(
@@ -90,11 +98,11 @@ def _columns(runs: Sequence[Evaluation], typical_ms: float) -> dict[str, tuple[f
     found: dict[str, list[float]] = {}
     for run in runs:
         latency = run.details["latency"]
-        found.setdefault("latency_ms", []).append(latency["run"]["latency_ms"] * typical_ms / latency["gauge_ms"])
+        found.setdefault(LATENCY, []).append(latency["run"]["latency_ms"] * typical_ms / latency["gauge_ms"])
         if "throughput" in run.details:
             record = run.details["throughput"]
             value = record["run"]["throughput_per_s"] * record["gauge_ms"] / typical_ms
-            found.setdefault("throughput_per_s", []).append(value)
+            found.setdefault(THROUGHPUT, []).append(value)
         if "memory_bytes" in run.values:
             found.setdefault("memory_bytes", []).append(run.values["memory_bytes"])
     return {column: tuple(values) for column, values in found.items()}
@@ -106,7 +114,7 @@ def summarise_rounds(rounds: Rounds) -> dict[str, float]:
     for column, found in rounds.items():
         estimate = estimate_median(found)
         values |= {column: estimate.value, f"{column}_low": estimate.low, f"{column}_high": estimate.high}
-        if column == "latency_ms":
+        if column == LATENCY:
             values |= {"latency_coverage": estimate.coverage, "latency_rounds": estimate.count}
     return values
 
@@ -124,8 +132,10 @@ def told_source(evaluation: Evaluation) -> str:
 
 
 def tell_disturbances(evaluations: Sequence[Evaluation], progress: Progress) -> None:
-    """Says how many runs of benchmark_app something disturbed, and what, for instance."""
-    records = [e.details["latency"] for e in evaluations if "latency" in e.details]
+    """Says how many runs of benchmark_app, for latency and for throughput, something disturbed, and an instance."""
+    records = [e.details[kind] for e in evaluations for kind in ("latency", "throughput") if kind in e.details]
     found = [r["disturbances"] for r in records if r.get("disturbances")]
     if found:
-        progress.say(f"{len(found)} of {len(records)} latency runs were disturbed, for instance: {found[0][0]}")
+        progress.say(
+            f"{len(found)} of {len(records)} runs of benchmark_app were disturbed, for instance: {found[0][0]}"
+        )
