@@ -169,6 +169,26 @@ def test_another_algorithm_and_other_objectives(tiny_model: str, tmp_path: Path)
     assert set(result.front["inference_precision"]) == {"f32"}
 
 
+def test_throughput_and_memory_are_objectives(tiny_model: str, tmp_path: Path) -> None:
+    objectives = ["accuracy", "throughput", "memory_bytes"]
+    result = run_search({**QUICK, **SMALL, "objectives": objectives}, out=tmp_path / "run")
+    columns = ["accuracy_top1", "throughput_per_s", "memory_bytes"]
+    table = pd.read_csv(result.folder / "evaluations.csv")
+    searched = table[table["stage"] == "search"]
+    assert len(searched) == SMALL["evaluations"]
+    assert (searched[[*columns, "latency_ms"]] > 0).all(axis=None)
+    timed = table[table["stage"] == "final-latency"]
+    assert (timed[["throughput_per_s", "memory_bytes"]] > 0).all(axis=None)
+    for found in (result.front, result.baselines):
+        for column in columns[1:]:
+            assert (found[f"{column}_low"] <= found[column]).all()
+            assert (found[column] <= found[f"{column}_high"]).all()
+    points = result.front[columns].to_numpy() * np.array([-1, -1, 1])
+    assert is_nondominated(points).all()
+    page = (result.folder / "report.html").read_text()
+    assert all(str(name) in page for name in result.front["candidate"])
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 BAD = [
