@@ -40,7 +40,7 @@ from typing import Any
 from qnas_ov.core.errors import MeasurementError, ReferenceMeasurementError
 from qnas_ov.core.fingerprint import digest_json
 from qnas_ov.measure.benchmark_app import LONGEST_MS, MEDIAN, LatencyRun, run_benchmark_app
-from qnas_ov.measure.conditions import Watch, frequency_mhz
+from qnas_ov.measure.conditions import Conditions, Watch, frequency_mhz
 from qnas_ov.measure.database import SEARCH, KeptRun, LatencyDatabase, RunKey
 from qnas_ov.measure.device import describe_machine, machine_digest, package_versions
 from qnas_ov.measure.estimate import COVERAGE, estimate_median
@@ -67,6 +67,7 @@ class Latency:
         gauge_ms: Latency of the reference network around the run: the mean of before and after.
         gauge_change: By how much these two differ, relative to the smaller one.
         attempts: Runs it took until the machine was steady; the steadiest one counts.
+        conditions: The machine meanwhile.
         disturbances: What may have slowed it down, in words.
         measured_at: When it was taken from the database: the time of the measurement, in UTC; None if it is new.
     """
@@ -77,6 +78,7 @@ class Latency:
     gauge_ms: float
     gauge_change: float
     attempts: int
+    conditions: Conditions
     disturbances: tuple[str, ...]
     measured_at: str | None
 
@@ -263,6 +265,7 @@ class LatencyMeter:
             gauge_ms=gauge_ms,
             gauge_change=_change(kept),
             attempts=tries,
+            conditions=kept.conditions,
             disturbances=tuple(kept.conditions.disturbances(self._usual_mhz)),
             measured_at=kept.measured_at or None,
         )

@@ -23,6 +23,7 @@ from qnas_ov.pipeline import _benchmark as benchmark_pipeline
 from qnas_ov.pipeline._benchmark_cases import find_networks, make_cases
 
 ONCE = RoundPlan(minimum=1)
+CONDITIONS = {"others", "stolen", "throttled_ms", "thermal_events", "mhz", "load_1min"}
 
 
 def save(model: ov.Model, path: Path) -> Path:
@@ -70,6 +71,7 @@ def test_every_figure_is_there(finished: Benchmark) -> None:
         latency = row["latency_ms"]
         assert 0 < latency["low"] <= latency["value"] <= latency["high"]
         assert (latency["count"], len(row["runs"])) == (2, 2)
+        assert all(set(r["conditions"]) == CONDITIONS for r in row["runs"])
         assert row["minimum_ms"] <= latency["value"] * 2
         assert row["percentiles_ms"]["90"] > 0
         assert row["throughput_per_s"]["value"] > 0
@@ -128,6 +130,7 @@ def test_throughput_is_judged_by_throughput(networks: list[Path], tmp_path: Path
     )  # fmt: skip
     (row,) = found.rows
     assert (row["streams"], row["threads"], row["profile"]) == (1, 1, None)
+    assert all(set(r["conditions"]) == CONDITIONS for r in row["runs"]), "without a database too"
     assert "Most samples per second" in Page(found.folder / "benchmark.html").words
 
 
