@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> Outcome:
             found = compare(studies[source], studies[target], sizes)
             rows += [{"from": source, "to": target, **row} for row in found]
             saved = samples_saved(found, sizes)
-            figures[f"{source} to {target}: samples for the tau of {sizes[-2]} without"] = float(saved)
+            if saved is not None:
+                figures[f"{source} to {target}: samples for the tau of {sizes[-2]} without"] = float(saved)
             goals[f"{source} to {target}: tau won at {sizes[0]} samples"] = at_least(won(found, sizes[0]), 0.0)
         return Outcome(figures, goals, {"Kendall tau and MAPE on unseen candidates": rows})
 
@@ -84,10 +85,10 @@ def predict(target: Study, size: int, prior: Prior | None) -> np.ndarray:
     return fitted.predict(features(np.array(target.test)))
 
 
-def samples_saved(rows: list[dict[str, Any]], sizes: tuple[int, ...]) -> float:
-    """Fewest samples with which predictions from both reach the tau of the last size but one with neither."""
+def samples_saved(rows: list[dict[str, Any]], sizes: tuple[int, ...]) -> int | None:
+    """Fewest samples with which predictions from both reach the tau of the last size but one with neither, if any."""
     wanted = next(r for r in rows if r["samples"] == sizes[-2])["neither, tau"]
-    return min((r["samples"] for r in rows if r["both, tau"] >= wanted), default=1e9)
+    return min((r["samples"] for r in rows if r["both, tau"] >= wanted), default=None)
 
 
 def won(rows: list[dict[str, Any]], size: int) -> float:
