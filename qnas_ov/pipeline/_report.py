@@ -9,10 +9,14 @@ from typing import Any
 
 from qnas_ov.core.errors import InputError
 from qnas_ov.core.files import write_text
+from qnas_ov.measure import describe_protocol
 from qnas_ov.pipeline._select import RULES, select_candidate
+from qnas_ov.pipeline._timing import final_plan
+from qnas_ov.recipe import build_recipe
 from qnas_ov.report import Run, check_comparable, read_run, render_comparison, render_run
 
 PAGE, COMPARISON = "report.html", "comparison.html"
+_ROUNDS = ("final_rounds", "latency_max_rounds", "latency_precision")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def run_report(folders: Sequence[Path], *, out: Path | None = None) -> Report:
     target = _checked_target(out or Path(COMPARISON))
     runs = [read_run(folder) for folder in folders]
     check_comparable(runs)
-    write_text(target, render_comparison(runs, [_picks(run) for run in runs]))
+    write_text(target, render_comparison(runs, [_picks(run) for run in runs], [_protocol(run) for run in runs]))
     return Report(target, tuple(folders), finished=True)
 
 
@@ -61,7 +65,7 @@ def write_page(folder: Path, out: Path | None = None) -> Path:
     """Renders the page of the run in `folder`; arguments and errors as for `run_report`."""
     target = _checked_target(out or folder / PAGE)
     run = read_run(folder)
-    write_text(target, render_run(run, _picks(run)))
+    write_text(target, render_run(run, _picks(run), _protocol(run)))
     return target
 
 
@@ -72,6 +76,17 @@ def _checked_target(path: Path) -> Path:
     if path.is_dir():
         raise InputError(f"--out '{path}' must be a file: it is a folder; name a file in it")
     return path
+
+
+def _protocol(run: Run) -> list[str]:
+    """How the latencies of the front come about, in sentences; of the recipe only what they depend on is checked.
+
+    Raises:
+        InputError: If these settings are none.
+    """
+    settings = {name: run.recipe[name] for name in _ROUNDS if name in run.recipe}
+    recipe = build_recipe({"model": "any", **settings}, origin=str(run.folder / "recipe.yaml"))
+    return describe_protocol(final_plan(recipe), iterations=None)
 
 
 def _picks(run: Run) -> dict[str, str]:

@@ -12,6 +12,7 @@ from qnas_ov.core.records import Evaluation
 from qnas_ov.measure import RoundPlan, estimate_median
 from qnas_ov.pipeline._evaluate import Evaluator, Recorder
 from qnas_ov.pipeline._setup import Setup
+from qnas_ov.recipe import Recipe
 
 if TYPE_CHECKING:
     from qnas_ov.pipeline._verify import Finalist
@@ -26,15 +27,10 @@ class RoundTimer:
     """Times finalists in rounds; every run goes through the recorder, so that a resumed search repeats none."""
 
     def __init__(self, setup: Setup, evaluator: Evaluator, recorder: Recorder) -> None:
-        recipe = setup.recipe
         self._evaluator = evaluator
         self._recorder = recorder
         self._timed = {LATENCY, *(o.column for o in setup.objectives if o.column == THROUGHPUT)}
-        self._plan = RoundPlan(
-            minimum=recipe.final_rounds,
-            maximum=max(recipe.final_rounds, recipe.latency_max_rounds),
-            precision=recipe.latency_precision,
-        )
+        self._plan = final_plan(setup.recipe)
 
     def time(self, finalists: Sequence[Finalist], progress: Progress) -> dict[str, Rounds]:
         """Measures every finalist, in rounds until the plan is fulfilled.
@@ -79,6 +75,15 @@ class RoundTimer:
             ),
             required=finalist.baseline,
         )
+
+
+def final_plan(recipe: Recipe) -> RoundPlan:
+    """How many rounds the finalists of a search get."""
+    return RoundPlan(
+        minimum=recipe.final_rounds,
+        maximum=max(recipe.final_rounds, recipe.latency_max_rounds),
+        precision=recipe.latency_precision,
+    )
 
 
 def at_typical_speed(runs: Mapping[str, Sequence[Evaluation]]) -> dict[str, Rounds]:

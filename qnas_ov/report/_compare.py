@@ -71,12 +71,15 @@ def check_comparable(runs: Sequence[Run]) -> None:
             )
 
 
-def render_comparison(runs: Sequence[Run], picks: Sequence[Mapping[str, str]]) -> str:
+def render_comparison(
+    runs: Sequence[Run], picks: Sequence[Mapping[str, str]], protocols: Sequence[Sequence[str]]
+) -> str:
     """The page that compares runs.
 
     Args:
         runs: Finished runs of one metric, see `check_comparable`.
         picks: For each run, the candidate by rule of `qnas-ov package`.
+        protocols: For each run, how its latencies came about, in sentences.
     """
     labels = name_runs(runs)
     warnings, accuracies_compare = find_warnings(runs, labels)
@@ -94,6 +97,7 @@ def render_comparison(runs: Sequence[Run], picks: Sequence[Mapping[str, str]]) -
         volumes=volumes,
         margin=MARGIN,
         choices=_choices(runs, labels, picks),
+        protocols=_different(protocols, labels),
         differences={
             "Recipe": differ([r.recipe for r in runs]),
             "Machine": differ([{k: r.machine.get(k) for k in _MACHINE} for r in runs]),
@@ -165,6 +169,14 @@ def differ(records: Sequence[Mapping[str, Any]]) -> list[Difference]:
     names = list(dict.fromkeys(name for record in records for name in record))
     rows = [Difference(n, tuple(_text(r.get(n)) for r in records)) for n in names]
     return [row for row in rows if len(set(row.values)) > 1]
+
+
+def _different(protocols: Sequence[Sequence[str]], labels: Sequence[str]) -> list[tuple[list[str], tuple[str, ...]]]:
+    """Every protocol once, after the runs that it is of."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for label, sentences in zip(labels, protocols, strict=True):
+        found.setdefault(tuple(sentences), []).append(label)
+    return [(names, sentences) for sentences, names in found.items()]
 
 
 def _text(value: Any) -> str:

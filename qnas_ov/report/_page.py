@@ -62,17 +62,18 @@ class Details:
     command: str | None
 
 
-def render_run(run: Run, picks: Mapping[str, str]) -> str:
+def render_run(run: Run, picks: Mapping[str, str], protocol: Sequence[str]) -> str:
     """The page of a run folder.
 
     Args:
         run: The run.
         picks: Candidate by rule of `qnas-ov package`; empty if the run is not finished.
+        protocol: How the latencies of the front come about, in sentences.
     """
-    return _render_finished(run, picks) if run.finished else _render_unfinished(run)
+    return _render_finished(run, picks, protocol) if run.finished else _render_unfinished(run, protocol)
 
 
-def _render_finished(run: Run, picks: Mapping[str, str]) -> str:
+def _render_finished(run: Run, picks: Mapping[str, str], protocol: Sequence[str]) -> str:
     assert run.front is not None
     assert run.baselines is not None
     names = [str(n) for n in run.front["candidate"]]
@@ -96,10 +97,11 @@ def _render_finished(run: Run, picks: Mapping[str, str]) -> str:
         tables={"pareto.csv": run.front, "baselines.csv": run.baselines, "evaluations.csv": _evaluations(run)},
         command="qnas-ov search --recipe recipe.yaml --out NEW_FOLDER",
         history=trace_search(run),
+        protocol=protocol,
     )
 
 
-def _render_unfinished(run: Run) -> str:
+def _render_unfinished(run: Run, protocol: Sequence[str]) -> str:
     current = measured_front(run)
     values = {e.candidate: dict(e.values) for e in run.measured}
     drawn = current[:MOST_DRAWN]
@@ -115,6 +117,7 @@ def _render_unfinished(run: Run) -> str:
         tables={"evaluations.csv": _evaluations(run)} if run.evaluations else {},
         command=f"qnas-ov search --resume --out {shlex.quote(str(run.folder))}",
         history=trace_search(run),
+        protocol=protocol,
     )
 
 

@@ -100,6 +100,7 @@ def _read_machine(path: Path) -> dict[str, Any]:
         needed = {name: str(machine[name]) for name in ("cpu", "device", "cores_usable", "python")}
         return {
             "governor": None,
+            "load_1min": None,
             "inference_precisions": [],
             **machine,
             **needed,

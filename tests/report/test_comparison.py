@@ -11,6 +11,7 @@ from pages import HOSTILE, render
 from search_folders import write_searched_run
 
 from qnas_ov.core.errors import QnasError
+from qnas_ov.measure import RoundPlan, describe_protocol
 from qnas_ov.pareto import hypervolume
 from qnas_ov.pipeline import run_report
 from qnas_ov.report import read_run
@@ -32,6 +33,17 @@ def test_two_runs_on_one_page(tmp_path: Path) -> None:
     for rule in ("fastest", "smallest", "most-accurate", "knee"):
         assert rule in page.words
     assert [a["download"] for a in page.of("a") if a.get("download")] == ["fronts.csv"]
+
+
+def test_a_comparison_tells_how_latencies_were_measured(tmp_path: Path) -> None:
+    """Once where it was the same in all runs."""
+    folders = [write_searched_run(tmp_path / name, seed=i) for i, name in enumerate(("one", "two"))]
+    other = write_searched_run(tmp_path / "three", seed=2, recipe={"final_rounds": 5})
+    protocol = " ".join(describe_protocol(RoundPlan(), iterations=None))
+    assert render(*folders, out=tmp_path / "same.html").words.count(protocol) == 1
+    words = render(*folders, other, out=tmp_path / "different.html").words
+    assert f"one, two {protocol}" in words
+    assert f"three {' '.join(describe_protocol(RoundPlan(minimum=5), iterations=None))}" in words
 
 
 def test_hypervolumes_have_one_reference(tmp_path: Path) -> None:

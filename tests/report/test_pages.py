@@ -12,6 +12,7 @@ from pages import HOSTILE, Page, render
 from search_folders import unit_keys, write_searched_run
 
 from qnas_ov.core.errors import QnasError
+from qnas_ov.measure import RoundPlan, describe_protocol
 from qnas_ov.pipeline import run_report
 from qnas_ov.report import read_run
 
@@ -40,6 +41,24 @@ def test_the_page_tells_how_the_search_went(tmp_path: Path) -> None:
     words = render(write_searched_run(tmp_path / "run")).words
     assert "The search ended because 20 candidates were measured." in words
     assert "2 of 19 candidates were judged on the first validation samples alone" in words
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_page_tells_how_latencies_were_measured(tmp_path: Path, finished: bool) -> None:
+    """In the words of `qnas-ov benchmark`, with the rounds of the run's own recipe."""
+    recipe = {"final_rounds": 4, "latency_precision": 0.02, "latency_max_rounds": 9}
+    words = render(write_searched_run(tmp_path / "run", finished=finished, recipe=recipe)).words
+    plan = RoundPlan(minimum=4, maximum=9, precision=0.02)
+    assert " ".join(describe_protocol(plan, iterations=None)) in words
+    assert ("count as ties" in words) == finished
+
+
+def test_limits_and_load_of_the_machine_are_told_where_they_are_known(tmp_path: Path) -> None:
+    assert "CPU time" not in render(write_searched_run(tmp_path / "old")).words
+    limited = {"cgroup_cpus": 1.5, "load_1min": 0.7}
+    assert "; limited to 1.5 CPUs; load 0.7" in render(write_searched_run(tmp_path / "one", machine=limited)).words
+    free = {"cgroup_cpus": None, "load_1min": 0.2}
+    assert "; no limit of CPU time; load 0.2" in render(write_searched_run(tmp_path / "two", machine=free)).words
 
 
 def test_every_network_is_drawn(tmp_path: Path) -> None:
