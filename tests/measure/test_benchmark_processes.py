@@ -128,10 +128,12 @@ def test_variables_of_libraries_start_another_server(
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from qnas_ov.measure._benchmark_processes import BenchmarkProcesses
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell starts in the background
 program, said = map(Path, sys.argv[1:])
 try:
     BenchmarkProcesses().run(program, [], output=said, timeout_s=600.0)
