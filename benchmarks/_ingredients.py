@@ -12,42 +12,11 @@ from _reduced_space import OBJECTIVES, Replay, Table
 from qnas_ov.algorithms import QnasSearch, SearchProblem
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE
 from qnas_ov.predict import FeatureGroup, Surrogate
-from qnas_ov.space import KnobKind, Space
+from qnas_ov.space import KnobKind
 
 JUDGED = (OBJECTIVES["accuracy"].column, ERROR_OBJECTIVE.column)
 TIMED = (OBJECTIVES["latency"].column,)
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
-
-
-class PrunedSpace(Space):
-    """A space without INT8 where the table of unit times sees no gain by it, hint by hint.
-
-    Source of the idea: C. Li et al., SpaceEvo (arXiv 2303.08308), which searches spaces that quantize well on a device.
-    """
-
-    def __init__(self, space: Space, replay: Replay) -> None:
-        super().__init__(space.knobs)
-        self._hint = space.of_kind(KnobKind.INFERENCE_PRECISION)[0]
-        everything, times = space.everything(), replay.problem.features(space.everything())[:, -1]
-        rows = {tuple(g): i for i, g in enumerate(everything.tolist())}
-        self._useless: list[tuple[int, int]] = []
-        for knob in space.of_kind(KnobKind.PRECISION):
-            for hint in range(int(space.num_choices[self._hint])):
-                here = (
-                    (everything[:, knob] == 0) & (everything[:, self._hint] == hint) & space.active(everything)[:, knob]
-                )
-                other = everything[here].copy()
-                other[:, knob] = 1
-                gain = times[[rows[tuple(g)] for g in other.tolist()]] - times[here]
-                if np.median(gain) <= 0:
-                    self._useless.append((knob, hint))
-
-    def canonical_array(self, genotypes: np.ndarray) -> np.ndarray:
-        """Canonical genotypes, in floating point where INT8 is not a choice."""
-        found = super().canonical_array(genotypes)
-        for knob, hint in self._useless:
-            found[found[:, self._hint] == hint, knob] = self.num_choices[knob] - 1
-        return found
 
 
 class FreezingSearch(QnasSearch):

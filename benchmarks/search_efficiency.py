@@ -25,7 +25,6 @@ from _ingredients import (
     TIMED,
     FreezingSearch,
     KnowingSearch,
-    PrunedSpace,
     StatisticsSearch,
     with_float_accuracies,
 )
@@ -57,8 +56,10 @@ ABLATIONS = {
     "rounds that are not diverse": {"diverse": False},
     "three random ones as the first round": {"first": 0},
 }
+PRUNING = {"everything": {}, "without pruning INT8 that gains nothing": {"use_pruning": False}}
+"""Of problems where size is no matter: in others nothing is pruned."""
+
 TRIED = (
-    "INT8 pruned where it gains nothing",
     "genes frozen that move nothing",
     "computed costs to predict accuracy",
     "accuracies of all float architectures known",
@@ -131,11 +132,10 @@ def goals_of(title: str, medians: dict[str, float]) -> dict[str, Goal]:
 def ablation(seeds: Iterable[int], jobs: int, *, whole: bool) -> list[dict[str, Any]]:
     """qnas without each of its ingredients, with some that it lacks, and with what it cannot know.
 
-    Where it is not the whole table: qnas itself, pruned choices (size, which pruning costs, is no matter in some
-    problems), and what it cannot know.
+    Where it is not the whole table: qnas with and without pruning, and what it cannot know.
     """
-    changed = [(name, partial(ablated, changes=changes)) for name, changes in ABLATIONS.items() if whole or not changes]
-    added = [(f"with {name}", partial(extended, name=name)) for name in (TRIED if whole else TRIED[:1])]
+    changed = [(n, partial(ablated, changes=c)) for n, c in (ABLATIONS if whole else PRUNING).items()]
+    added = [(f"with {name}", partial(extended, name=name)) for name in (TRIED if whole else ())]
     knowing = [(f"qnas {name}", partial(informed, known=known)) for name, known in KNOWING.items()]
     return [row_of(name, run_all(one, seeds, jobs, name), ABLATED) for name, one in (*changed, *added, *knowing)]
 
@@ -166,10 +166,8 @@ def extended(seed: int, *, name: str) -> list[float]:
     assert _replay is not None
     problem, kind = _replay.problem, QnasSearch
     if name == TRIED[0]:
-        problem = replace(problem, space=PrunedSpace(problem.space, _replay))
-    elif name == TRIED[1]:
         kind = FreezingSearch
-    elif name == TRIED[2]:
+    elif name == TRIED[1]:
         kind = StatisticsSearch
     else:
         problem = with_float_accuracies(problem, _replay)

@@ -10,6 +10,8 @@ Objectives (2021).
 Accuracy on few samples is coarse. The distance to the float network's outputs is measured with it and is not, so that
 it is predicted first, and its prediction helps to predict accuracy. Of both it is learnt how much each sort of choice
 matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each measured alone.
+
+Where the table of unit times sees no gain by INT8, and nothing but latency could gain, units stay in floating point.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from sklearn.model_selection import KFold
 
 from qnas_ov.algorithms._linas import predictor_record
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
+from qnas_ov.algorithms._pruning import find_useless, prune
 from qnas_ov.algorithms._pymoo import evolve, mutate
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE
 from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
@@ -52,6 +55,8 @@ class QnasSettings:
         use_fidelity: Whether the distance to the float network helps to predict accuracy.
         use_summary: Whether computed costs are features.
         use_sorts: Whether it is learnt how much each sort of genes matters to what is judged.
+        use_pruning: Whether a unit runs in floating point where the table sees no gain in latency by less, hint by
+            hint, and nothing else is gained by it.
     """
 
     first: int = 8
@@ -65,6 +70,7 @@ class QnasSettings:
     use_fidelity: bool = True
     use_summary: bool = True
     use_sorts: bool = True
+    use_pruning: bool = True
 
 
 class QnasSearch:
@@ -81,6 +87,7 @@ class QnasSearch:
         self._weights: dict[str, Weights] = {}
         self._first: list[Genotype] | None = None
         self._last_pool = np.zeros((0, len(problem.space)), dtype=np.int64)
+        self._useless = find_useless(problem) if settings.use_pruning else []
 
     def ask(self, limit: int) -> list[Genotype]:
         """The first round, then a round of what would widen the front most."""
@@ -108,14 +115,15 @@ class QnasSearch:
         low, high = np.zeros(len(space), dtype=np.int64), space.num_choices - 1
         mixed = np.where(np.isin(np.arange(len(space)), space.of_kind(KnobKind.PRECISION)), high, low)
         corners = space.canonical_array(np.stack([low, mixed, high]))
-        found = self._seen.fresh(corners, count)
+        found = self._seen.fresh(prune(space, self._useless, corners), count)
         pool = np.concatenate([space.sample_even(self._rng, 10 * count), space.sample(self._rng, 10 * count)])
+        pool = prune(space, self._useless, pool)
         known = np.array([*(r.genotype for r in self._results), *found], dtype=np.int64).reshape(-1, len(space))
         order = choose_informative(self._computed(pool), self._computed(known), 4 * count)
         return found + self._seen.fresh(pool[order], count - len(found))
 
     def _computed(self, genotypes: np.ndarray) -> np.ndarray:
-        """Features that no measurement enters, so that the first round is the same wherever it runs."""
+        """Features that no measurement enters: the first round depends on the machine by what is pruned alone."""
         layout, features = self._problem.layout, self._problem.features(genotypes)
         measured = [*range(layout.damage.start, layout.damage.stop), *([features.shape[1] - 1] if layout.prior else [])]
         return np.delete(features, measured, axis=1)
@@ -201,6 +209,7 @@ class QnasSearch:
             pool = space.everything()
         else:
             pool = self._evolved_pool(models)
+        pool = prune(space, self._useless, pool)
         fresh = np.array([tuple(row) not in self._seen for row in pool.tolist()], dtype=bool)
         pool = pool[fresh]
         if len(pool) <= settings.shortlist:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qnas_ov.algorithms import ALGORITHMS, Constraint, Result, SearchProblem, make_algorithm
+from qnas_ov.algorithms._pruning import find_useless, prune
 from qnas_ov.algorithms._pymoo import GeneMutation, GenotypeProblem, evolve, make_nsga2
 from qnas_ov.core.errors import InputError, UnknownNameError
 from qnas_ov.core.records import Objective
@@ -257,3 +258,28 @@ def test_an_exhausted_space_ends_the_search(num_knobs: int) -> None:
 def test_an_unknown_algorithm_lists_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="unknown algorithm 'lynas': .*did you mean 'linas'"):
         make_algorithm("lynas", problem(), seed=0, population=4, inner_evaluations=100)
+
+
+def test_precisions_without_gain_are_not_searched_unless_size_counts() -> None:
+    """A device on which INT8 is slower in the odd layers under bf16."""
+    weights = np.array([1.0 if i % 2 == 0 else -1.0 for i in range(LAYERS)])
+
+    def features(genotypes: np.ndarray) -> np.ndarray:
+        int8 = (genotypes[:, 7 : 7 + LAYERS] == 0) & SPACE.active(genotypes)[:, 7 : 7 + LAYERS]
+        gain = (int8 * np.where(genotypes[:, -1:] == 0, weights, 1.0)).sum(axis=1)
+        return np.column_stack([SPACE.one_hot(genotypes), *costs(genotypes).values(), 10.0 - gain])
+
+    layout = replace(genes_only(SPACE), prior=True)
+    asked = replace(problem(), features=features, layout=layout, objectives=OBJECTIVES[:2])
+    found = find_useless(asked)
+    assert {(u.knob, u.choice, u.hint) for u in found} == {(7 + i, 0, 0) for i in range(1, LAYERS, 2)}
+    assert find_useless(replace(asked, objectives=OBJECTIVES)) == []
+    pruned = prune(SPACE, found, SPACE.sample(np.random.default_rng(0), 200))
+    assert (pruned == SPACE.canonical_array(pruned)).all()
+    algorithm = make_algorithm("qnas", asked, seed=0, population=12, inner_evaluations=600)
+    for _ in range(4):
+        batch = algorithm.ask(6)
+        for genotype in batch:
+            active = SPACE.active(np.array([genotype]))[0]
+            assert genotype[-1] == 1 or all(genotype[7 + i] or not active[7 + i] for i in range(1, LAYERS, 2))
+        algorithm.tell([Result(g, measure(g)) for g in batch])
