@@ -63,7 +63,7 @@ class Recipe(BaseModel):
         latency_precision: Half the width of the interval of a verified latency, and of a throughput where that is an
             objective, relative to it, down to which processes are added (0.02 is 2%); None adds none.
         latency_max_rounds: Most processes per network in the final verification.
-        warm_from: Run folder whose latencies predictions begin with: of another network, hint, or machine; of the same
+        warm_from: Run folder whose latencies predictions begin with: of another network or machine; of the same
             space also with its accuracies.
         seed: Seed of everything random.
     """

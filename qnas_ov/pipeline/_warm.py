@@ -1,4 +1,4 @@
-"""Another run as the beginning of predictions: of another network, another hint, or another machine."""
+"""Another run as the beginning of predictions: of another network or another machine."""
 
 from __future__ import annotations
 
