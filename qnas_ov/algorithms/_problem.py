@@ -67,10 +67,18 @@ class SearchProblem:
 
 @dataclass(frozen=True)
 class Result:
-    """A measured candidate as an algorithm is told it: its values by column, or None if measuring failed."""
+    """A measured candidate as an algorithm is told it.
+
+    Attributes:
+        genotype: Its genotype.
+        values: Its values by column, or None if measuring failed.
+        margins: How clear its answers are, by sample, if the metric is the share of right answers: from -1 to 1,
+            positive where they are right. Only of the first samples where those were enough to judge it.
+    """
 
     genotype: Genotype
     values: Mapping[str, float] | None
+    margins: np.ndarray | None = None
 
 
 class SearchAlgorithm(Protocol):

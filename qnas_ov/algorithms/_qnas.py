@@ -7,9 +7,11 @@ diverse. Sources: E. Bradford et al., Efficient multiobjective optimization empl
 sampling and a genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Bayesian Optimization of Multiple Noisy
 Objectives (2021).
 
-Accuracy on few samples is coarse. The distance to the float network's outputs is measured with it and is not, so that
-it is predicted first, and its prediction helps to predict accuracy. Of both it is learnt how much each sort of choice
-matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each measured alone.
+Accuracy on few samples is coarse. How clear a network's answer is on each of them is not, so that this is predicted,
+and accuracy from it. A metric that is no share of right answers has no such margins: with it the distance to the float
+network's outputs is measured, and its prediction helps to predict the metric. Of all these it is learnt how much each
+sort of choice matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each measured
+alone.
 
 Where the table of unit times sees no gain by INT8, and nothing but latency could gain, units stay in floating point.
 """
@@ -25,18 +27,22 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import KFold
 
+from qnas_ov.algorithms._acquisition import distance, layers
 from qnas_ov.algorithms._linas import predictor_record
 from qnas_ov.algorithms._problem import Result, SearchProblem, Seen
 from qnas_ov.algorithms._pruning import find_useless, prune
 from qnas_ov.algorithms._pymoo import evolve, mutate
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE
 from qnas_ov.pareto import columns_to_minimise, hypervolume_gains, is_nondominated, to_minimise
-from qnas_ov.predict import FeatureGroup, Surrogate, Weights, choose_informative, cost_groups
+from qnas_ov.predict import FeatureGroup, MarginSurrogate, Surrogate, Weights, choose_informative, cost_groups
 from qnas_ov.space import Genotype, KnobKind
 
 LATENCY = "latency_ms"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
 _FOLDS, _IMPORTANCE_SAMPLES = 5, 256
+_FEWEST = 3
+
+Model = Surrogate | MarginSurrogate
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class QnasSettings:
         diverse: Whether a round counts on its earlier choices to come out as predicted.
         use_prior: Whether the table of unit times leads the prediction of latency.
         use_damage: Whether the damage of units is a feature.
-        use_fidelity: Whether the distance to the float network helps to predict accuracy.
+        use_margins: Whether accuracy is predicted from the margins of answers, where they are told.
+        use_fidelity: Whether the distance to the float network helps to predict a metric where margins do not.
         use_summary: Whether computed costs are features.
         use_sorts: Whether it is learnt how much each sort of genes matters to what is judged.
         use_pruning: Whether a unit runs in floating point where the table sees no gain in latency by less, hint by
@@ -67,6 +74,7 @@ class QnasSettings:
     diverse: bool = True
     use_prior: bool = True
     use_damage: bool = True
+    use_margins: bool = True
     use_fidelity: bool = True
     use_summary: bool = True
     use_sorts: bool = True
@@ -96,7 +104,7 @@ class QnasSearch:
         if self._first:
             asked, self._first = self._first[:limit], self._first[limit:]
             return asked
-        measured = [r for r in self._results if r.values is not None]
+        measured = self._measured()
         if len(measured) < 3:
             return self._seen.sample(self._problem.space, self._rng, 1)
         return self._search(min(limit, self._settings.batch))
@@ -157,34 +165,45 @@ class QnasSearch:
             [*together, FeatureGroup("damage", damage)] if settings.use_sorts else [],
         )
 
-    def _fit(self) -> dict[str, Surrogate]:
-        measured = [r for r in self._results if r.values is not None]
-        features = self._features(np.array([r.genotype for r in measured]))
-        found: dict[str, Surrogate] = {}
-        wanted = list(self._columns)
-        informed = all(ERROR_OBJECTIVE.column in (r.values or {}) for r in measured)
-        helped = self._settings.use_fidelity and informed and any(map(self._is_judged, self._columns))
-        if helped and ERROR_OBJECTIVE.column not in wanted:
-            wanted.insert(0, ERROR_OBJECTIVE.column)
-        wanted.sort(key=lambda c: c != ERROR_OBJECTIVE.column)
-        for column in wanted:
-            targets = np.array([r.values[column] for r in measured if r.values])
-            helper = found.get(ERROR_OBJECTIVE.column) if helped and self._is_judged(column) else None
-            found[column] = self._fit_one(column, features, targets, helper)
-            self._weights[column] = found[column].weights
+    def _measured(self) -> list[Result]:
+        return [r for r in self._results if r.values is not None]
+
+    def _fit(self) -> dict[str, Model]:
+        measured = self._measured()
+        found = self._fit_on(self._features(np.array([r.genotype for r in measured])), measured)
+        self._weights = {column: model.weights for column, model in found.items()}
+        return found
+
+    def _fit_on(self, features: np.ndarray, measured: Sequence[Result]) -> dict[str, Model]:
+        """Models of every predicted column, and of the distance to the float network where that helps."""
+        found: dict[str, Model] = {}
+        finer: Surrogate | None = None
+        values = [r.values or {} for r in measured]
+        margins = [r.margins for r in measured if r.margins is not None]
+        by_margins = self._settings.use_margins and len(margins) == len(measured) and _whole(margins) >= _FEWEST
+        helped = self._settings.use_fidelity and all(ERROR_OBJECTIVE.column in v for v in values) and not by_margins
+        wanted = set(self._columns)
+        if helped and any(map(self._is_judged, self._columns)):
+            wanted.add(ERROR_OBJECTIVE.column)
+        for column in sorted(wanted, key=lambda c: (c != ERROR_OBJECTIVE.column, c)):
+            groups, joint = self._groups(column)
+            start = self._weights.get(column)
+            if by_margins and self._is_judged(column):
+                found[column] = MarginSurrogate(groups, joint=joint).fit(features, margins, start=start)
+                continue
+            helper = finer if helped and self._is_judged(column) else None
+            if helper is not None:
+                groups.append(FeatureGroup("error", (features.shape[1],), radial=True))
+            prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
+            model = Surrogate(groups, joint=joint, prior=prior, helper=helper)
+            found[column] = model.fit(features, np.array([v[column] for v in values]), start=start)
+            if column == ERROR_OBJECTIVE.column:
+                finer = model
         return found
 
     def _is_judged(self, column: str) -> bool:
         """Whether a quantity is a metric, for which the distance to the float network is a finer measure."""
         return column not in COST_COLUMNS and column != ERROR_OBJECTIVE.column
-
-    def _fit_one(self, column: str, features: np.ndarray, targets: np.ndarray, helper: Surrogate | None) -> Surrogate:
-        groups, joint = self._groups(column)
-        if helper is not None:
-            groups.append(FeatureGroup("error", (features.shape[1],), radial=True))
-        prior = self._problem.layout.prior and self._settings.use_prior and column == LATENCY
-        model = Surrogate(groups, joint=joint, prior=prior, helper=helper)
-        return model.fit(features, targets, start=self._weights.get(column))
 
     # Choosing
 
@@ -202,7 +221,7 @@ class QnasSearch:
                 self._predictions[genotype] = {c: float(predicted[c][i]) for c in self._columns}
         return asked
 
-    def _pool(self, models: dict[str, Surrogate]) -> np.ndarray:
+    def _pool(self, models: dict[str, Model]) -> np.ndarray:
         """Unmeasured candidates of which some may widen the front: int array (n, num_knobs), n <= shortlist."""
         space, settings = self._problem.space, self._settings
         if space.log10_size() <= np.log10(settings.inner_evaluations * 5):
@@ -221,7 +240,7 @@ class QnasSearch:
         for boldness in (0.0, 1.0, 2.0) if settings.explore else (0.0,):
             values = {**costs, **{c: self._bold(c, *predicted[c], boldness) for c in self._columns}}
             points, broken = self._minimised(values)
-            rank = np.argsort(_layers(points, broken, settings.shortlist), kind="stable")
+            rank = np.argsort(layers(points, broken, settings.shortlist), kind="stable")
             kept += rank[: settings.shortlist // (3 if settings.explore else 1)].tolist()
         return pool[list(dict.fromkeys(kept))]
 
@@ -231,7 +250,7 @@ class QnasSearch:
         better += [1.0 if c.at_least else -1.0 for c in self._problem.constraints if c.column == column]
         return mean + better[0] * boldness * error
 
-    def _evolved_pool(self, models: dict[str, Surrogate]) -> np.ndarray:
+    def _evolved_pool(self, models: dict[str, Model]) -> np.ndarray:
         """What NSGA-II finds on the means, and relatives of the measured front, and even and random networks."""
         space, settings, rng = self._problem.space, self._settings, self._rng
 
@@ -270,14 +289,14 @@ class QnasSearch:
 
     def _front_results(self) -> list[Result]:
         """Measured candidates that keep the limits and that none of these dominates."""
-        measured = [r for r in self._results if r.values is not None]
+        measured = self._measured()
         kept = [r for r in measured if all(c.met(r.values or {}) for c in self._problem.constraints)]
         if not kept:
             return []
         points = to_minimise([r.values for r in kept if r.values], self._problem.objectives)
         return [r for r, good in zip(kept, is_nondominated(points), strict=True) if good]
 
-    def _choose(self, models: dict[str, Surrogate], pool: np.ndarray, count: int) -> list[int]:
+    def _choose(self, models: dict[str, Model], pool: np.ndarray, count: int) -> list[int]:
         """Rows of the pool, each the best under functions of its own."""
         features, costs = self._features(pool), self._problem.costs(pool)
         means = {c: models[c].predict(features)[0] for c in self._columns}
@@ -295,8 +314,8 @@ class QnasSearch:
             gains = np.where(broken > 0, -broken, gains)
             gains[chosen] = -np.inf
             if gains.max() == 0:  # under these functions the front is complete: of all, the one closest to it
-                distance = np.where(np.isfinite(gains), _distance(points, front), -np.inf)
-                gains = np.where(broken > 0, -np.inf, distance)
+                closeness = np.where(np.isfinite(gains), distance(points, front), -np.inf)
+                gains = np.where(broken > 0, -np.inf, closeness)
             best = int(np.argmax(gains))
             chosen.append(best)
             if not self._settings.diverse:
@@ -309,15 +328,15 @@ class QnasSearch:
 
     def report(self) -> dict[str, Any]:
         """Per predicted column: the model, its scores, every prediction beside its measurement, and what matters."""
-        measured = [r for r in self._results if r.values is not None]
+        measured = self._measured()
         if len(measured) < _FOLDS:
             return {}
         models = self._fit()
-        features = self._features(np.array([r.genotype for r in measured]))
+        left_out = self._held_out(self._features(np.array([r.genotype for r in measured])), measured)
         found: dict[str, Any] = {}
         for column in self._columns:
             targets = np.array([r.values[column] for r in measured if r.values])
-            held_out = self._held_out(column, features, measured)
+            held_out = left_out[column]
             ahead = [
                 (self._predictions[r.genotype][column], float(t))
                 for r, t in zip(measured, targets, strict=True)
@@ -325,27 +344,21 @@ class QnasSearch:
             ]
             relative = (held_out - targets) / np.maximum(np.abs(targets), 1e-12)
             spread = float(np.sqrt(np.mean(relative**2)))
-            found[column] = predictor_record("gaussian process", len(measured), spread, targets, held_out, ahead) | {
+            found[column] = predictor_record(models[column].name, len(measured), spread, targets, held_out, ahead) | {
                 "genes": self._importance(models[column])
             }
         return found
 
-    def _held_out(self, column: str, features: np.ndarray, measured: Sequence[Result]) -> np.ndarray:
-        """Predictions (n,) of each measured candidate by models that were fitted without it."""
-        values = [r.values or {} for r in measured]
-        held_out = np.zeros(len(values))
+    def _held_out(self, features: np.ndarray, measured: Sequence[Result]) -> dict[str, np.ndarray]:
+        """Predictions (n,) by column of each measured candidate by models that were fitted without it."""
+        held_out = {column: np.zeros(len(measured)) for column in self._columns}
         for train, test in KFold(_FOLDS, shuffle=True, random_state=0).split(features):
-            helper = None
-            known = all(ERROR_OBJECTIVE.column in v for v in values)
-            if self._settings.use_fidelity and known and self._is_judged(column):
-                errors = np.array([values[i][ERROR_OBJECTIVE.column] for i in train])
-                helper = self._fit_one(ERROR_OBJECTIVE.column, features[train], errors, None)
-            targets = np.array([values[i][column] for i in train])
-            model = self._fit_one(column, features[train], targets, helper)
-            held_out[test] = model.predict(features[test])[0]
+            models = self._fit_on(features[train], [measured[i] for i in train])
+            for column, predictions in held_out.items():
+                predictions[test] = models[column].predict_mean(features[test])
         return held_out
 
-    def _importance(self, model: Surrogate) -> dict[str, float]:
+    def _importance(self, model: Model) -> dict[str, float]:
         """By knob, how far its choices move the prediction on average, relative to the mean prediction.
 
         A Gaussian process has no importance of its own: each knob is set to all of its choices in turn, in networks
@@ -368,26 +381,7 @@ class QnasSearch:
         return found
 
 
-def _layers(points: np.ndarray, broken: np.ndarray, wanted: int) -> np.ndarray:
-    """The number of the front that each point is on (n,), those that break limits last; `wanted` ones suffice."""
-    layer = np.full(len(points), np.inf)
-    left = np.flatnonzero(broken == 0)
-    number, found = 0, 0
-    while len(left) and found < wanted:
-        good = left[is_nondominated(points[left])]
-        layer[good] = number
-        number, found = number + 1, found + len(good)
-        left = np.setdiff1d(left, good)
-    outside = np.flatnonzero(broken > 0)
-    layer[outside] = 1e6 + broken[outside]
-    return layer
-
-
-def _distance(points: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """How far points (n, m) are from widening a front, in units of its ranges, negated: (n,); 0 is on it."""
-    if not len(front):
-        return np.zeros(len(points))
-    low, high = front.min(axis=0), front.max(axis=0)
-    scale = np.where(high > low, high - low, 1.0)
-    over = (points[:, None, :] - front[None]) / scale
-    return -np.asarray(np.maximum(over.min(axis=2), 0.0).max(axis=1))
+def _whole(margins: Sequence[np.ndarray]) -> int:
+    """How many networks were judged on as many samples as any."""
+    counts = [len(m) for m in margins]
+    return counts.count(max(counts, default=0))

@@ -33,6 +33,7 @@ from qnas_ov.space import Genotype
 
 ANCHOR = "latency_anchor_ms"
 BEATEN_BY = "beaten_by"
+MARGINS = "margins"
 
 
 class Recorder:
@@ -274,6 +275,9 @@ class Evaluator:
             path.with_suffix(".bin").unlink(missing_ok=True)
         judged = {self._setup.task.metric.column: scores.value, ERROR_OBJECTIVE.column: float(scores.error.mean())}
         details = {**records, "topology_bytes": sizes["topology_bytes"], "num_samples": scores.num_samples}
+        margins = scores.margins()
+        if margins is not None:
+            details[MARGINS] = [float(f"{m:.3g}") for m in margins]
         return {**judged, **costs}, details if beaten_by is None else {**details, BEATEN_BY: beaten_by}
 
     def baselines(self) -> list[Baseline]:

@@ -24,12 +24,14 @@ class Scores:
         error: Distance to the float network per sample, (n,).
         evidence: What intervals and paired tests of the metric are made of, see `Metric.evidence`.
         num_samples: How many samples these are; pairs count once.
+        margins: How clear each answer is, see `Metric.margins`; gives None where the metric has none.
     """
 
     value: float
     error: np.ndarray
     evidence: Callable[[], np.ndarray]
     num_samples: int
+    margins: Callable[[], np.ndarray | None]
 
 
 class Scorer:
@@ -90,6 +92,7 @@ class Scorer:
             error=np.mean(errors, axis=0),
             evidence=lambda: metric.evidence(found[0], wanted),
             num_samples=sum(split.num_samples for split in splits),
+            margins=lambda: None if metric.margins is None else metric.margins(found[0], wanted),
         )
 
     def _reference(self, split: Split) -> list[np.ndarray]:

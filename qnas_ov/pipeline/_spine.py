@@ -19,7 +19,7 @@ from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, Evaluation
 from qnas_ov.journal import read_journal
 from qnas_ov.measure import LatencyDatabase, closing_database, describe_machine
 from qnas_ov.pipeline._damage import recall_or_measure_damage
-from qnas_ov.pipeline._evaluate import BEATEN_BY, Evaluator, Recorder
+from qnas_ov.pipeline._evaluate import BEATEN_BY, MARGINS, Evaluator, Recorder
 from qnas_ov.pipeline._outputs import (
     SearchResult,
     check_same_inputs,
@@ -307,7 +307,12 @@ def search_loop(
 
 def as_result(evaluation: Evaluation) -> Result:
     """An evaluation as the search is told it."""
-    return Result(evaluation.genotype, evaluation.values if evaluation.ok else None)
+    margins = evaluation.details.get(MARGINS)
+    return Result(
+        evaluation.genotype,
+        evaluation.values if evaluation.ok else None,
+        None if margins is None else np.array(margins),
+    )
 
 
 def verify(

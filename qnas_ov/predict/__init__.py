@@ -5,6 +5,7 @@ from qnas_ov.predict._damage import UnitDamage
 from qnas_ov.predict._features import Damage, FeatureLayout, FeatureMap, Prior
 from qnas_ov.predict._gaussian import FeatureGroup, GaussianProcess
 from qnas_ov.predict._linear import RelativeRidge
+from qnas_ov.predict._margins import MarginSurrogate
 from qnas_ov.predict._predictors import PUBLISHED_KINDS, FittedPredictor, Scores, fit_predictor, predict_left_out, score
 from qnas_ov.predict._surrogate import Surrogate, Weights, cost_groups
 from qnas_ov.predict._table import LookUpTable, UnitTimes, table_genotypes
@@ -19,6 +20,7 @@ __all__ = [
     "FittedPredictor",
     "GaussianProcess",
     "LookUpTable",
+    "MarginSurrogate",
     "Prior",
     "RelativeRidge",
     "Scores",

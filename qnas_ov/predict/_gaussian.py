@@ -4,7 +4,7 @@ A group enters by a linear kernel (effects that add up, as those of genes do) an
 does not add up). Further groups enter by one Matern kernel of them all, in which the relevance of each is learnt: how
 fast the target changes along it. Weights and relevances maximise the marginal likelihood. Source: C. Rasmussen and C.
 Williams, Gaussian Processes for Machine Learning (2006), sections 2.2, 4.2, 5.1 and 5.4.1; leave-one-out predictions
-5.4.2.
+5.4.2. Many quantities may share a covariance, so that all of them tell what matters.
 """
 
 from __future__ import annotations
@@ -69,21 +69,25 @@ class GaussianProcess:
 
         Args:
             features: (n, num_features).
-            targets: (n,).
+            targets: (n,), or (n, num_targets) of quantities that share weights, a unit, and nothing else. They count
+                as so many as vary on their own.
             start: `log_weights` of an earlier fit, from which it is faster.
         """
         self._middle, spread = features.mean(axis=0), features.std(axis=0)
         self._spread = np.where(spread > 1e-12, spread, 1.0)
-        self._offset, self._scale = float(targets.mean()), float(targets.std()) or 1.0
+        self._shape = targets.shape[1:]
+        columns = targets.reshape(len(targets), -1)
+        self._offset, self._scale = columns.mean(axis=0), float(np.sqrt(columns.var(axis=0).mean())) or 1.0
         self._rows = self._scaled(features)
         self._lengths = [self._median_distance(g) for g in self._groups]
-        y = (targets - self._offset) / self._scale
+        y = (columns - self._offset) / self._scale
+        y_few, count = _condensed(y)
         grams, distances = self._grams(self._rows, self._rows), self._distances(self._rows, self._rows)
         self._centre = self._first_guess(distances)
         best = minimize(
             self._cost,
             self._centre if start is None or len(start) != len(self._centre) else start,
-            args=(grams, distances, y),
+            args=(grams, distances, y_few, count),
             jac=True,
             method="L-BFGS-B",
             bounds=[(_LOWEST, _HIGHEST)] * len(self._centre),
@@ -146,16 +150,16 @@ class GaussianProcess:
         return np.asarray(np.tensordot(np.exp(theta[self._noise + 2 :]), distances, 1))
 
     def _cost(
-        self, theta: np.ndarray, grams: np.ndarray, distances: np.ndarray, y: np.ndarray
+        self, theta: np.ndarray, grams: np.ndarray, distances: np.ndarray, y: np.ndarray, count: float
     ) -> tuple[float, np.ndarray]:
-        """Negative log marginal likelihood with a wide prior on the weights, and its gradient."""
+        """Negative log marginal likelihood of `_condensed` targets with a wide prior on the weights; its gradient."""
         weights, noise = np.exp(theta), self._noise
         covariance = self._combine(theta, grams, distances) + (weights[noise] + _JITTER) * np.eye(len(y))
         factor = cho_factor(covariance, lower=True)
         alpha = cho_solve(factor, y)
         inverse = cho_solve(factor, np.eye(len(y)))
-        value = 0.5 * float(y @ alpha) + float(np.log(np.diag(factor[0])).sum())
-        inner = inverse - np.outer(alpha, alpha)
+        value = 0.5 * float(np.sum(y * alpha)) + count * float(np.log(np.diag(factor[0])).sum())
+        inner = count * inverse - alpha @ alpha.T
         slopes = np.append(np.tensordot(grams, inner, 2), np.trace(inner))
         if self._joint:
             related, slope = _matern(self._squared(theta, distances))
@@ -166,7 +170,7 @@ class GaussianProcess:
         return value + 0.5 * float(away @ away), gradient + away / _PRIOR_SPREAD
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Means and standard errors without the noise of a measurement: two arrays (n,)."""
+        """Means (n,) or (n, num_targets), and standard errors without the noise of a measurement, (n,)."""
         mean, cross = self._mean(features)
         weights = np.exp(self.log_weights)
         rows = self._scaled(features)
@@ -182,30 +186,67 @@ class GaussianProcess:
         return mean, np.sqrt(np.maximum(reduced, 0.0)) * self._scale
 
     def predict_mean(self, features: np.ndarray) -> np.ndarray:
-        """Means alone (n,), which is faster."""
+        """Means alone (n,) or (n, num_targets), which is faster."""
         return self._mean(features)[0]
 
     def _mean(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         cross = self._covariance(self._scaled(features), self._rows)
-        return self._offset + self._scale * (cross @ self._alpha), cross
+        return self._outward(cross @ self._alpha), cross
+
+    def _outward(self, values: np.ndarray) -> np.ndarray:
+        """Scaled values (n, num_targets) in the unit and the shape of the targets."""
+        return np.asarray(self._offset + self._scale * values).reshape(len(values), *self._shape)
 
     def _covariance(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """What was learnt of scaled rows (n, f) and (m, f): (n, m)."""
         return self._combine(self.log_weights, self._grams(a, b), self._distances(a, b))
 
-    def sample(self, features: np.ndarray, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draws functions from the posterior at features (n, num_features): (count, n)."""
+    def sample(self, features: np.ndarray, rng: np.random.Generator, *, noisy: bool = False) -> np.ndarray:
+        """Draws a function, of every target, from the posterior at features (n, num_features).
+
+        Args:
+            features: Where.
+            rng: What draws.
+            noisy: Whether each value gets the noise of a measurement too.
+
+        Returns:
+            (n,) or (n, num_targets).
+        """
         mean, cross = self._mean(features)
         rows = self._scaled(features)
         covariance = self._covariance(rows, rows) - cross @ cho_solve(self._factor, cross.T)
         size = max(float(np.diag(covariance).max()), _JITTER)
-        lower = cholesky(covariance + 1e-6 * size * np.eye(len(rows)), lower=True)
-        return mean + self._scale * (lower @ rng.standard_normal((len(rows), count))).T
+        added = 1e-6 * size + (np.exp(self.log_weights[self._noise]) if noisy else 0.0)
+        lower = cholesky(covariance + added * np.eye(len(rows)), lower=True)
+        drawn = lower @ rng.standard_normal((len(rows), len(self._offset)))
+        return mean + self._scale * drawn.reshape(mean.shape)
 
-    def leave_one_out(self) -> np.ndarray:
-        """Predictions (n,) of each sample from all others, under the weights that were learnt from all."""
-        inverse = cho_solve(self._factor, np.eye(len(self._targets)))
-        return self._offset + self._scale * (self._targets - self._alpha / np.diag(inverse))
+    @property
+    def noise(self) -> float:
+        """The standard error of a measurement."""
+        return float(np.exp(0.5 * self.log_weights[self._noise])) * self._scale
+
+    def leave_one_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions of each sample from all others, under the weights that were learnt from all.
+
+        Returns:
+            Means (n,) or (n, num_targets), and standard errors with the noise of a measurement, (n,).
+        """
+        precision = np.diag(cho_solve(self._factor, np.eye(len(self._targets))))
+        mean = self._outward(self._targets - self._alpha / precision[:, None])
+        return mean, self._scale / np.sqrt(precision)
+
+
+def _condensed(y: np.ndarray) -> tuple[np.ndarray, float]:
+    """At most n columns with the products of rows (n, num_targets), and how many independent targets they count as.
+
+    That is the participation ratio of the singular values, 1 for a single target.
+    """
+    if y.shape[1] == 1:
+        return y, 1.0
+    left, sizes, _ = np.linalg.svd(y, full_matrices=False)
+    count = float(sizes.sum() ** 2 / max((sizes**2).sum(), 1e-12))
+    return left * sizes * np.sqrt(count / y.shape[1]), count
 
 
 def _matern(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -77,10 +77,10 @@ class Surrogate:
             process.fit(extended, values - _before(features, prior), start=first)
             fitted.append(_Form(logarithmic, prior, process))
             self.weights[logarithmic, prior] = process.log_weights
-            left_out = _outward(fitted[-1], process.leave_one_out(), features)
+            left_out = _outward(fitted[-1], process.leave_one_out()[0], features)
             errors.append(float(np.abs(left_out - targets).mean()))
         self._form = fitted[int(np.argmin(errors))]
-        self._left_out = _outward(self._form, self._form.process.leave_one_out(), features)
+        self._left_out = _outward(self._form, self._form.process.leave_one_out()[0], features)
         return self
 
     @property
@@ -117,7 +117,7 @@ class Surrogate:
 
     def sample(self, features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A function drawn from what is possible, at features (n, num_features): (n,)."""
-        return _outward(self.form, self.form.process.sample(self._extended(features), rng, 1)[0], features)
+        return _outward(self.form, self.form.process.sample(self._extended(features), rng), features)
 
 
 def _before(features: np.ndarray, prior: bool) -> np.ndarray | float:

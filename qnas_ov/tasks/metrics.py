@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from scipy.special import softmax
 from scipy.stats import spearmanr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
@@ -36,6 +38,8 @@ class Metric:
         tolerance: How far it may move on another machine, if not by whole samples.
         identity: What tells two metrics of one name apart: the digest of a user's own.
         on_draws: What `compute` gives on draws of samples (draws, n), as (draws,), where that is quicker at once.
+        margins: Maps what `compute` gets to how clear each answer is, (n,), from -1 to 1, positive where the score is
+            1; None where scores are not 0 or 1.
     """
 
     column: str
@@ -48,6 +52,7 @@ class Metric:
     tolerance: float = 0.02
     identity: str = ""
     on_draws: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    margins: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def value(self, outputs: np.ndarray, target: np.ndarray) -> float:
         """The metric on all samples.
@@ -109,6 +114,22 @@ def top5(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.asarray((best == labels[:, None]).any(axis=1), dtype=np.float64)
 
 
+def top_margins(outputs: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The probability of the label less that of the other class which it must not fall below: float array (n,).
+
+    Args:
+        outputs: (n, num_classes), of which softmax makes probabilities.
+        labels: (n,).
+        count: How many classes are a network's answer: the label must be among the largest so many.
+    """
+    likely = softmax(outputs.astype(np.float64), axis=-1)
+    rows = np.arange(len(likely))
+    wanted = likely[rows, labels]
+    likely[rows, labels] = -1.0
+    count = min(count, likely.shape[1] - 1)
+    return np.asarray(wanted - np.partition(likely, -count, axis=-1)[:, -count])
+
+
 def f1(outputs: np.ndarray, labels: np.ndarray) -> float:
     """F1 of class 1 among two, 0 where nothing is or is taken for that class."""
     return float(f1_score(labels, outputs.argmax(axis=-1), zero_division=0.0))
@@ -166,6 +187,11 @@ def agreement_top1(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return top1(outputs, reference.argmax(axis=-1))
 
 
+def agreement_margins(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """`top_margins` of the float network's answers: float array (n,)."""
+    return top_margins(outputs, reference.argmax(axis=-1), 1)
+
+
 def output_error(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Distance of outputs to those of the float network, per sample.
 
@@ -191,14 +217,16 @@ def fidelity(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, 1.0 - output_error(outputs, reference))
 
 
-TOP1 = Metric("accuracy_top1", top1, labelled=True, binary=True, classes=True)
-TOP5 = Metric("accuracy_top5", top5, labelled=True, binary=True, classes=True)
+TOP1 = Metric("accuracy_top1", top1, labelled=True, binary=True, classes=True, margins=partial(top_margins, count=1))
+TOP5 = Metric("accuracy_top5", top5, labelled=True, binary=True, classes=True, margins=partial(top_margins, count=5))
 F1 = Metric("f1", f1, labelled=True, per_sample=False, classes=True, on_draws=f1_on_draws)
 F1_MACRO = Metric("f1_macro", f1_macro, labelled=True, per_sample=False, classes=True, on_draws=f1_macro_on_draws)
 MATTHEWS = Metric("matthews", matthews, labelled=True, per_sample=False, classes=True, on_draws=matthews_on_draws)
 SPEARMAN = Metric("spearman", spearman, labelled=True, per_sample=False, tolerance=0.05)
 SPEARMAN_COSINE = Metric("spearman_cosine", spearman_cosine, labelled=True, per_sample=False, rows=2, tolerance=0.05)
-AGREEMENT = Metric("agreement_top1", agreement_top1, labelled=False, binary=True, classes=True)
+AGREEMENT = Metric(
+    "agreement_top1", agreement_top1, labelled=False, binary=True, classes=True, margins=agreement_margins
+)
 COSINE = Metric("cosine", cosine, labelled=False)
 FIDELITY = Metric("fidelity", fidelity, labelled=False)
 

@@ -283,3 +283,28 @@ def test_precisions_without_gain_are_not_searched_unless_size_counts() -> None:
             active = SPACE.active(np.array([genotype]))[0]
             assert genotype[-1] == 1 or all(genotype[7 + i] or not active[7 + i] for i in range(1, LAYERS, 2))
         algorithm.tell([Result(g, measure(g)) for g in batch])
+
+
+def test_qnas_predicts_accuracy_from_margins_where_it_is_told_them() -> None:
+    """Some candidates are judged on half of the samples, as multi-fidelity does."""
+    hardness = np.random.default_rng(0).normal(0.0, 0.3, 60)
+
+    def search(told: bool) -> tuple[list[Genotype], dict[str, object]]:
+        algorithm = make_algorithm("qnas", problem(), seed=0, population=12, inner_evaluations=600)
+        asked: list[Genotype] = []
+        while len(asked) < 24:
+            batch = algorithm.ask(24 - len(asked))
+            asked += batch
+            results = []
+            for genotype in batch:
+                values = measure(genotype)
+                margins = np.tanh(values["accuracy"] - 0.6 + hardness)[: 30 if genotype[0] == 0 else 60]
+                values["accuracy"] = float((margins > 0).mean())
+                results.append(Result(genotype, values, margins if told else None))
+            algorithm.tell(results)
+        return asked, algorithm.report()
+
+    (first, report), (again, _), (other, without) = search(True), search(True), search(False)
+    assert first == again != other
+    assert report["accuracy"]["model"] == "gaussian process of margins"
+    assert "margins" not in without["accuracy"]["model"]

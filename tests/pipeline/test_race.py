@@ -31,7 +31,7 @@ def evaluation(accuracy: float, latency: float, name: str = "c001") -> Evaluatio
 def scores(right: int, wrong: int, *, error: float = 0.1) -> Scores:
     hits = np.array([1.0] * right + [0.0] * wrong)
     errors = np.full(len(hits), error) + np.linspace(-0.01, 0.01, len(hits))
-    return Scores(float(hits.mean()), errors, lambda: hits, len(hits))
+    return Scores(float(hits.mean()), errors, lambda: hits, len(hits), lambda: None)
 
 
 def race(*known: Evaluation, limits: tuple[Constraint, ...] = (), names: tuple[str, ...] = ()) -> Race:
@@ -83,7 +83,7 @@ def test_intervals_are_made_only_where_they_decide() -> None:
     def never() -> np.ndarray:
         raise AssertionError("the interval is not needed")
 
-    assert known.beaten_by(Scores(0.9, np.full(10, 0.1), never, 10), {"latency_ms": 2.0}) is None
+    assert known.beaten_by(Scores(0.9, np.full(10, 0.1), never, 10, lambda: None), {"latency_ms": 2.0}) is None
 
 
 @pytest.mark.parametrize("settings", [{}, {"metric": "f1-macro"}], ids=["accuracy", "f1"])

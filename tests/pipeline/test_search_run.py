@@ -69,6 +69,16 @@ def test_a_limit_is_predicted_with_all_that_an_objective_is(tiny_model: str, tmp
     assert journal.meta("prepared_seconds") > 0
     record = json.loads((tmp_path / "run" / "predictors.json").read_text())
     assert set(record) == {"accuracy_top1", "latency_ms"}
+    assert record["accuracy_top1"]["model"] == "gaussian process of margins"
+
+
+def test_the_journal_holds_how_clear_each_answer_was(finished_run: SearchResult) -> None:
+    searched = Journal(finished_run.folder / "evaluations.sqlite").evaluations("search")
+    assert searched
+    for evaluation in searched:
+        margins = np.array(evaluation.details["margins"])
+        assert len(margins) == evaluation.details["num_samples"]
+        assert evaluation.values["accuracy_top1"] == pytest.approx((margins > 0).mean())
 
 
 def test_speed_ups_are_against_the_fastest_int8_baseline(finished_run: SearchResult) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qnas_ov.predict import FeatureGroup, GaussianProcess, UnitDamage, UnitWork
+from qnas_ov.predict._gaussian import _condensed
 from qnas_ov.space import Activation, Knob, KnobKind, Space
 
 JOINT = [
@@ -44,11 +45,13 @@ def test_it_is_less_sure_far_from_all_samples() -> None:
 
 
 @pytest.mark.parametrize("joint", [(), (FeatureGroup("a", (0, 1)), FeatureGroup("b", (2,)))], ids=["apart", "joint"])
-def test_the_gradient_is_that_of_the_cost(joint: tuple[FeatureGroup, ...]) -> None:
+@pytest.mark.parametrize("count", [1, 5], ids=["one target", "five targets"])
+def test_the_gradient_is_that_of_the_cost(joint: tuple[FeatureGroup, ...], count: int) -> None:
     x, y = samples(20, 0, noise=0.3)
-    process = GaussianProcess(GROUPS, joint=joint).fit(x, y)
-    rows, scaled = process._rows, (y - y.mean()) / y.std()
-    known = process._grams(rows, rows), process._distances(rows, rows), scaled
+    many = np.column_stack([np.roll(y, i) for i in range(count)])
+    process = GaussianProcess(GROUPS, joint=joint).fit(x, many)
+    rows = process._rows
+    known = process._grams(rows, rows), process._distances(rows, rows), *_condensed((many - y.mean()) / y.std())
     theta = np.array([-1.0, -0.5, -2.0, -1.5, -0.7, -1.2, 0.4][: len(process.names)])
     _, gradient = process._cost(theta, *known)
     for i in range(len(theta)):
@@ -81,7 +84,7 @@ def test_leaving_one_out_is_what_fitting_without_it_gives() -> None:
     covariance = np.tensordot(weights[:-1], process._grams(process._rows, process._rows), 1)
     covariance += (weights[-1] + 1e-8) * np.eye(len(y))
     scaled = (y - y.mean()) / y.std()
-    for i, found in enumerate(process.leave_one_out()):
+    for i, found in enumerate(process.leave_one_out()[0]):
         others = np.arange(len(y)) != i
         solved = np.linalg.solve(covariance[np.ix_(others, others)], scaled[others])
         assert found == pytest.approx(y.mean() + y.std() * float(covariance[i, others] @ solved), rel=1e-6)
@@ -92,7 +95,8 @@ def test_drawn_functions_are_distributed_as_predicted(joint: tuple[FeatureGroup,
     process = GaussianProcess(GROUPS, joint=joint).fit(*samples(20, 0, noise=0.2))
     x, _ = samples(6, 1)
     mean, error = process.predict(x)
-    drawn = process.sample(x, np.random.default_rng(0), 4000)
+    rng = np.random.default_rng(0)
+    drawn = np.array([process.sample(x, rng) for _ in range(4000)])
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=5 * error.max() / np.sqrt(4000))
     np.testing.assert_allclose(drawn.std(axis=0), error, rtol=0.1, atol=5e-3)
 

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef, top_k_accuracy_score
 from qnas_ov.core.errors import InputError, MeasurementError, UnknownNameError
 from qnas_ov.tasks import METRICS, Metric, Situation, choose_metric, metric_of_column, own_metric
 from qnas_ov.tasks.intervals import RESAMPLES, bootstrap, bootstrap_interval, bootstrap_p_value
-from qnas_ov.tasks.metrics import F1, F1_MACRO, MATTHEWS, SPEARMAN, SPEARMAN_COSINE, TOP1, TOP5
+from qnas_ov.tasks.metrics import AGREEMENT, F1, F1_MACRO, MATTHEWS, SPEARMAN, SPEARMAN_COSINE, TOP1, TOP5
 
 
 def classified(
@@ -258,3 +258,20 @@ def test_a_metric_that_fails_later_is_a_failed_measurement(module: str) -> None:
     metric = make(f"{module}:sometimes")
     with pytest.raises(MeasurementError, match="gives nan"):
         metric.value(*classified(60))
+
+
+@pytest.mark.parametrize(("metric", "num_classes"), [(TOP1, 2), (TOP1, 9), (TOP5, 6), (TOP5, 9), (AGREEMENT, 3)])
+def test_margins_are_positive_where_answers_are_right(metric: Metric, num_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    outputs, labels = rng.normal(0.0, 2.0, (300, num_classes)).astype(np.float32), rng.integers(0, num_classes, 300)
+    wanted = labels if metric.labelled else rng.normal(size=outputs.shape)
+    assert metric.margins is not None
+    margins = metric.margins(outputs, wanted)
+    np.testing.assert_array_equal(margins > 0, np.asarray(metric.compute(outputs, wanted)) == 1)
+    assert np.abs(margins).max() <= 1.0
+
+
+def test_a_margin_is_how_much_likelier_the_label_is_than_what_comes_next() -> None:
+    outputs, labels = np.log([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 2])
+    assert TOP1.margins is not None
+    np.testing.assert_allclose(TOP1.margins(outputs, labels), [0.5, -0.6])
