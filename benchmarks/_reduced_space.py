@@ -24,7 +24,7 @@ from _common import require_cpu
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
-from qnas_ov.algorithms import SearchProblem
+from qnas_ov.algorithms import Result, SearchProblem
 from qnas_ov.core.progress import Silent
 from qnas_ov.core.records import COST_OBJECTIVES, ERROR_OBJECTIVE, metric_objective
 from qnas_ov.ir import save_ir
@@ -125,7 +125,10 @@ def _group_of_unit(name: str, part: str) -> str:
 
 
 class Table:
-    """The measured space: rows in the order of `Space.everything`. A latency is the median of its runs."""
+    """The measured space: rows in the order of `Space.everything`. A latency is the median of its runs.
+
+    Beside it, the margins of answers in 127ths, as int8 (num_candidates, num_samples), none of them 0.
+    """
 
     columns = ("accuracy_top1", ERROR_OBJECTIVE.column, "latency_ms", "size_bytes")
     latency = columns.index("latency_ms")
@@ -142,6 +145,8 @@ class Table:
                     row = self.row(tuple(int(g) for g in record["genotype"]))
                     self.values[row] = [float(record[c] or "nan") for c in self.columns]
                     self.runs[row] = [float(run) for run in record["runs_ms"].split()]
+        margins = path.with_suffix(".npz")
+        self.margins: np.ndarray | None = np.load(margins)["margins"] if margins.exists() else None
         notes = path.with_suffix(".json")
         self.notes: dict[str, Any] = json.loads(notes.read_text()) if notes.exists() else {}
 
@@ -184,6 +189,8 @@ class Table:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.with_suffix(".json").write_text(json.dumps(self.notes, indent=1) + "\n")
+        if self.margins is not None:
+            np.savez_compressed(self.path.with_suffix(".npz"), margins=self.margins)
         with self.path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["genotype", *self.columns, "runs_ms"])
@@ -201,29 +208,32 @@ def _load() -> None:
 
 
 def judge(table: Table, digits: DigitsVit, *, jobs: int) -> None:
-    """Accuracy, distance to the float outputs and size of what has none, in so many processes: no time is taken."""
-    full = digits.full(table.genotypes)
-    left = np.flatnonzero(np.isnan(table.values[:, 0]))
-    if not len(left):
+    """Accuracy, distance to the float outputs, size and margins of all, in so many processes: no time is taken."""
+    if table.margins is not None:
         return
+    full, samples = digits.full(table.genotypes), digits.setup.task.validation.num_samples
+    margins = np.zeros((len(full), samples), dtype=np.int8)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_load) as pool:
-        for number, (row, found) in enumerate(
-            zip(left, pool.map(_judge_one, full[left].tolist(), chunksize=16), strict=True), 1
-        ):
-            table.values[row, [0, 1, 3]] = found
-            if number % 400 == 0 or number == len(left):
-                table.write()
-                print(f"judged {number} of {len(left)}", flush=True)
+        for row, (values, found) in enumerate(pool.map(_judge_one, full.tolist(), chunksize=16)):
+            table.values[row, [0, 1, 3]] = values
+            margins[row] = np.where(found > 0, 1, -1) * np.maximum(np.rint(127 * np.abs(found)), 1)
+            if row % 400 == 0:
+                print(f"judged {row} of {len(full)}", flush=True)
+    table.margins = margins
+    table.notes["judged_on"] = describe_machine("CPU")["cpu"]
+    table.write()
 
 
-def _judge_one(genotype: list[int]) -> tuple[float, float, float]:
+def _judge_one(genotype: list[int]) -> tuple[tuple[float, float, float], np.ndarray]:
     assert _digits is not None
     candidate = _digits.network.builder.candidate(tuple(genotype))
     with tempfile.TemporaryDirectory(dir=_memory()) as folder:
         path = save_ir(_digits.network.builder.build(candidate), Path(folder) / "candidate.xml")
         split = _digits.setup.task.validation
         (scores,) = _digits.scorer.score(path, [split], candidate.inference_precision)
-        return scores.value, float(scores.error.mean()), float(path.with_suffix(".bin").stat().st_size)
+        margins = scores.margins()
+        assert margins is not None
+        return (scores.value, float(scores.error.mean()), float(path.with_suffix(".bin").stat().st_size)), margins
 
 
 def _memory() -> str | None:
@@ -355,3 +365,8 @@ class Replay:
     def values(self, genotype: Genotype) -> dict[str, float]:
         """What was measured."""
         return dict(zip(Table.columns, self.table.values[self.table.row(genotype)].tolist(), strict=True))
+
+    def result(self, genotype: Genotype) -> Result:
+        """What a search is told."""
+        assert self.table.margins is not None
+        return Result(genotype, self.values(genotype), self.table.margins[self.table.row(genotype)] / 127)

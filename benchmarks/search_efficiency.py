@@ -1,9 +1,9 @@
 """How many measurements algorithms need, on a space that was measured whole: the true front is known.
 
-The reduced space of digits-vit stands in `benchmarks/tables/digits_vit.csv`; `--measure MINUTES` measures what is
-missing of it. Every algorithm searches it with many seeds, its measurements taken from the table. The hypervolume is
-that of what was measured so far, in units of the true front's ranges, up to a tenth of a range beyond its worst values,
-as a share of the true front's.
+The reduced space of digits-vit stands in `benchmarks/tables/digits_vit.csv`, the margins of answers in the file of that
+name that ends in .npz; `--measure MINUTES` judges and measures what is missing, 0 only judges. Every algorithm searches
+the space with many seeds, its measurements taken from the table. The hypervolume is that of what was measured so far,
+in units of the true front's ranges, up to a tenth of a range beyond its worst values, as a share of the true front's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from _ingredients import (
 from _reduced_space import PROBLEMS, TABLE, DigitsVit, Replay, Table, judge, measure, measure_damage
 from threadpoolctl import threadpool_limits
 
-from qnas_ov.algorithms import ALGORITHMS, QnasSearch, QnasSettings, Result, SearchAlgorithm, make_algorithm
+from qnas_ov.algorithms import ALGORITHMS, QnasSearch, QnasSettings, SearchAlgorithm, make_algorithm
 from qnas_ov.pareto import hypervolume, is_nondominated, to_minimise
 
 MAIN = ("qnas", "linas", "nsga2", "random")
@@ -45,7 +45,8 @@ OTHERS = 1500
 ABLATIONS = {
     "everything": {},
     "without the table of unit times": {"use_prior": False},
-    "without the distance to float outputs": {"use_fidelity": False},
+    "without the margins of answers": {"use_margins": False},
+    "without margins and the distance to float outputs": {"use_margins": False, "use_fidelity": False},
     "without the damage of units": {"use_damage": False},
     "without the relevance of sorts of genes": {"use_sorts": False},
     "means alone, no drawn function": {"explore": 0},
@@ -80,11 +81,13 @@ def run(arguments: argparse.Namespace) -> Outcome:
     if arguments.measure is not None:
         judge(table, digits, jobs=arguments.jobs)
         measure_damage(table, digits)
-        left = measure(table, digits, minutes=arguments.measure)
-        print(f"{left} are still to be measured")
+        if arguments.measure > 0:
+            left = measure(table, digits, minutes=arguments.measure)
+            print(f"{left} are still to be measured")
         return Outcome({}, {}, {}, table.notes.get("machine"))
-    if len(table.missing):
-        raise SystemExit(f"{len(table.missing)} candidates of {table.path} are not measured: give --measure MINUTES")
+    if len(table.missing) or table.margins is None:
+        left = len(table.missing) or "the margins"
+        raise SystemExit(f"{left} of {table.path} are not measured: give --measure MINUTES")
     seeds = range(3 if arguments.quick else arguments.seeds)
     tables: dict[str, list[dict[str, Any]]] = {}
     figures: dict[str, float] = {}
@@ -197,7 +200,7 @@ def curve(algorithm: SearchAlgorithm, budget: int, *, until: float = 0.999) -> l
             front = np.concatenate([front, scaled[[_replay.table.row(genotype)]]])
             front = front[is_nondominated(front)]
             shares.append(hypervolume(front, reference) / whole)
-        algorithm.tell([Result(g, _replay.values(g)) for g in asked])
+        algorithm.tell([_replay.result(g) for g in asked])
         if shares[-1] >= until:
             break
     return shares

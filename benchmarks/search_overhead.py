@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Outcome:
     seconds = evaluation_seconds(subject, measured, samples)
     rows, goals, figures = [], {}, {"seconds of an evaluation": seconds}
     for name in ALGORITHMS:
-        rounds, spent = propose(subject, name, evaluations)
+        rounds, spent = propose(subject, name, evaluations, samples)
         share = spent / (spent + evaluations * seconds)
         rows.append({
             "algorithm": name, "rounds": rounds, "seconds of proposing": spent,
@@ -85,23 +85,27 @@ def unit_times(genotype: Genotype, subject: Subject) -> UnitTimes:
     return UnitTimes(genotype, each, 2.0)
 
 
-def propose(subject: Subject, name: str, evaluations: int) -> tuple[int, float]:
+def propose(subject: Subject, name: str, evaluations: int, samples: int) -> tuple[int, float]:
     """Rounds of a whole search, and the seconds that asking, telling and the report at its end took."""
     builder, space = subject.builder, subject.builder.space
     damage = np.random.default_rng(0).gamma(0.5, 0.01, size=(len(builder.units), 2))
     columns = [space.index(u.knob) for u in builder.units]
 
-    def measure(genotype: tuple[int, ...]) -> dict[str, float]:
+    hardness = np.random.default_rng(1).normal(0.0, 0.6, size=samples)
+
+    def measure(genotype: tuple[int, ...]) -> Result:
         genes = np.array([genotype])
         costs = builder.compute_costs(genes)
         hurt = damage[(genes[0, columns] == 0) & space.active(genes)[0, columns], genes[0, -1]].sum()
         macs, int8 = float(costs["macs"][0]) / 1e9, float(costs["macs_int8"][0]) / 1e9
-        return {
-            "accuracy_top1": 0.8 - 0.3 * float(np.exp(-macs / 5)) - float(hurt),
+        margins = np.tanh(0.8 - 0.6 * float(np.exp(-macs / 5)) - float(hurt) + hardness)
+        values = {
+            "accuracy_top1": float((margins > 0).mean()),
             "output_error": 0.05 + 1 / (1 + macs) + float(hurt),
             "latency_ms": 2 + 0.8 * int8 + (macs - int8) * (2.0 if genes[0, -1] == 0 else 6.0),
             "size_bytes": float(costs["size_bytes"][0]),
         }
+        return Result(genotype, values, margins)
 
     units = unit_work(builder)
     hurts = UnitDamage(
@@ -125,7 +129,7 @@ def propose(subject: Subject, name: str, evaluations: int) -> tuple[int, float]:
         start = time.perf_counter()
         asked = algorithm.ask(evaluations - found)
         spent += time.perf_counter() - start
-        results = [Result(g, measure(g)) for g in asked]
+        results = [measure(g) for g in asked]
         start = time.perf_counter()
         algorithm.tell(results)
         spent += time.perf_counter() - start
