@@ -77,7 +77,7 @@ class KnowingSearch(QnasSearch):
         super().__init__(*arguments, **options)
         self._models = {column: Known(replay, column) for column in known}
 
-    def _fit(self) -> dict[str, Surrogate]:
+    def _fit(self) -> dict[str, Any]:
         return {column: self._models.get(column, model) for column, model in super()._fit().items()}
 
 

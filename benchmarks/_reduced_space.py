@@ -177,6 +177,13 @@ class Table:
         return numbers
 
     @property
+    def unjudged(self) -> np.ndarray:
+        """Numbers of the rows whose margins are not known."""
+        return (
+            np.arange(len(self.genotypes)) if self.margins is None else np.flatnonzero((self.margins == 0).any(axis=1))
+        )
+
+    @property
     def missing(self) -> np.ndarray:
         """Numbers of the rows that were not measured."""
         return np.flatnonzero(np.isnan(self.values).any(axis=1))
@@ -209,19 +216,22 @@ def _load() -> None:
 
 def judge(table: Table, digits: DigitsVit, *, jobs: int) -> None:
     """Accuracy, distance to the float outputs, size and margins of all, in so many processes: no time is taken."""
-    if table.margins is not None:
-        return
     full, samples = digits.full(table.genotypes), digits.setup.task.validation.num_samples
-    margins = np.zeros((len(full), samples), dtype=np.int8)
+    if table.margins is None:
+        table.margins = np.zeros((len(full), samples), dtype=np.int8)
+    left = table.unjudged
+    if not len(left):
+        return
+    cpu = table.notes.setdefault("judged_on", describe_machine("CPU")["cpu"])
+    require_cpu(cpu, table.path)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_load) as pool:
-        for row, (values, found) in enumerate(pool.map(_judge_one, full.tolist(), chunksize=16)):
+        found = pool.map(_judge_one, full[left].tolist(), chunksize=16)
+        for number, (row, (values, margins)) in enumerate(zip(left, found, strict=True), 1):
             table.values[row, [0, 1, 3]] = values
-            margins[row] = np.where(found > 0, 1, -1) * np.maximum(np.rint(127 * np.abs(found)), 1)
-            if row % 400 == 0:
-                print(f"judged {row} of {len(full)}", flush=True)
-    table.margins = margins
-    table.notes["judged_on"] = describe_machine("CPU")["cpu"]
-    table.write()
+            table.margins[row] = np.where(margins > 0, 1, -1) * np.maximum(np.rint(127 * np.abs(margins)), 1)
+            if number % 400 == 0 or number == len(left):
+                table.write()
+                print(f"judged {number} of {len(left)}", flush=True)
 
 
 def _judge_one(genotype: list[int]) -> tuple[tuple[float, float, float], np.ndarray]:

@@ -85,9 +85,9 @@ def run(arguments: argparse.Namespace) -> Outcome:
             left = measure(table, digits, minutes=arguments.measure)
             print(f"{left} are still to be measured")
         return Outcome({}, {}, {}, table.notes.get("machine"))
-    if len(table.missing) or table.margins is None:
-        left = len(table.missing) or "the margins"
-        raise SystemExit(f"{left} of {table.path} are not measured: give --measure MINUTES")
+    left = np.union1d(table.missing, table.unjudged)
+    if len(left):
+        raise SystemExit(f"{len(left)} candidates of {table.path} are not measured: give --measure MINUTES")
     seeds = range(3 if arguments.quick else arguments.seeds)
     tables: dict[str, list[dict[str, Any]]] = {}
     figures: dict[str, float] = {}

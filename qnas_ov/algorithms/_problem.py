@@ -72,8 +72,8 @@ class Result:
     Attributes:
         genotype: Its genotype.
         values: Its values by column, or None if measuring failed.
-        margins: How clear its answers are, by sample, if the metric is the share of right answers: from -1 to 1,
-            positive where they are right. Only of the first samples where those were enough to judge it.
+        margins: How clear its answers are, (num_samples,), from -1 to 1, positive where they are right; None of metrics
+            that have none. Of the first samples only, where those were enough to judge it.
     """
 
     genotype: Genotype

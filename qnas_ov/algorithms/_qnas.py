@@ -8,10 +8,10 @@ sampling and a genetic algorithm (TSEMO, 2018); S. Daulton et al., Parallel Baye
 Objectives (2021).
 
 Accuracy on few samples is coarse. How clear a network's answer is on each of them is not, so that this is predicted,
-and accuracy from it. A metric that is no share of right answers has no such margins: with it the distance to the float
-network's outputs is measured, and its prediction helps to predict the metric. Of all these it is learnt how much each
-sort of choice matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each measured
-alone.
+and accuracy from it. Other metrics than accuracy, top-5 and agreement have no such margins: with them the distance to
+the float network's outputs is measured, and its prediction helps to predict the metric. Of all these it is learnt how
+much each sort of choice matters (depth, heads, the precision of units of one kind), and what INT8 costs the units, each
+measured alone.
 
 Where the table of unit times sees no gain by INT8, and nothing but latency could gain, units stay in floating point.
 """
@@ -40,7 +40,6 @@ from qnas_ov.space import Genotype, KnobKind
 LATENCY = "latency_ms"
 COST_COLUMNS = {o.column for o in COST_OBJECTIVES}
 _FOLDS, _IMPORTANCE_SAMPLES = 5, 256
-_FEWEST = 3
 
 Model = Surrogate | MarginSurrogate
 
@@ -180,7 +179,7 @@ class QnasSearch:
         finer: Surrogate | None = None
         values = [r.values or {} for r in measured]
         margins = [r.margins for r in measured if r.margins is not None]
-        by_margins = self._settings.use_margins and len(margins) == len(measured) and _whole(margins) >= _FEWEST
+        by_margins = self._settings.use_margins and len(margins) == len(measured)
         helped = self._settings.use_fidelity and all(ERROR_OBJECTIVE.column in v for v in values) and not by_margins
         wanted = set(self._columns)
         if helped and any(map(self._is_judged, self._columns)):
@@ -379,9 +378,3 @@ class QnasSearch:
                 means.append(float(model.predict_mean(self._features(changed)).mean()))
             found[knob.name] = (max(means) - min(means)) / level
         return found
-
-
-def _whole(margins: Sequence[np.ndarray]) -> int:
-    """How many networks were judged on as many samples as any."""
-    counts = [len(m) for m in margins]
-    return counts.count(max(counts, default=0))

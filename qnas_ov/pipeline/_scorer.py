@@ -92,7 +92,7 @@ class Scorer:
             error=np.mean(errors, axis=0),
             evidence=lambda: metric.evidence(found[0], wanted),
             num_samples=sum(split.num_samples for split in splits),
-            margins=lambda: None if metric.margins is None else metric.margins(found[0], wanted),
+            margins=lambda: metric.margins(found[0], wanted),
         )
 
     def _reference(self, split: Split) -> list[np.ndarray]:

@@ -18,6 +18,8 @@ from qnas_ov.core.registry import Registry
 from qnas_ov.tasks.confusion import f1_macro_on_draws, f1_on_draws, matthews_on_draws
 from qnas_ov.tasks.intervals import bootstrap, bootstrap_interval, bootstrap_p_value, mean_interval, paired_p_value
 
+_TIED = 1e-6
+
 Compute = Callable[[np.ndarray, np.ndarray], "np.ndarray | float"]
 
 
@@ -38,8 +40,8 @@ class Metric:
         tolerance: How far it may move on another machine, if not by whole samples.
         identity: What tells two metrics of one name apart: the digest of a user's own.
         on_draws: What `compute` gives on draws of samples (draws, n), as (draws,), where that is quicker at once.
-        margins: Maps what `compute` gets to how clear each answer is, (n,), from -1 to 1, positive where the score is
-            1; None where scores are not 0 or 1.
+        clearness: Maps what `compute` gets to how clear each answer is, (n,), from -1 to 1; None where scores are not 0
+            or 1.
     """
 
     column: str
@@ -52,7 +54,7 @@ class Metric:
     tolerance: float = 0.02
     identity: str = ""
     on_draws: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
-    margins: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    clearness: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     def value(self, outputs: np.ndarray, target: np.ndarray) -> float:
         """The metric on all samples.
@@ -61,6 +63,14 @@ class Metric:
             MeasurementError: If it is not a finite number.
         """
         return self._checked(float(np.mean(self.compute(outputs, target))))
+
+    def margins(self, outputs: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+        """How clear each answer is, (n,), from -1 to 1, positive where its score is 1; None where that is undefined."""
+        if self.clearness is None:
+            return None
+        found = self.clearness(outputs, target)
+        right = np.asarray(self.compute(outputs, target)) == 1  # which decides where classes are tied
+        return np.where(right, np.maximum(found, _TIED), np.minimum(found, -_TIED))
 
     def evidence(self, outputs: np.ndarray, target: np.ndarray) -> np.ndarray:
         """What intervals and paired tests are made of: the scores (n,), or bootstrap replicates of the metric.
@@ -118,11 +128,13 @@ def top_margins(outputs: np.ndarray, labels: np.ndarray, count: int) -> np.ndarr
     """The probability of the label less that of the other class which it must not fall below: float array (n,).
 
     Args:
-        outputs: (n, num_classes), of which softmax makes probabilities.
+        outputs: (n, num_classes): probabilities, or scores of which softmax makes such.
         labels: (n,).
         count: How many classes are a network's answer: the label must be among the largest so many.
     """
-    likely = softmax(outputs.astype(np.float64), axis=-1)
+    likely = outputs.astype(np.float64)
+    if (likely < 0).any() or not np.allclose(likely.sum(axis=-1), 1.0, atol=1e-2):
+        likely = softmax(likely, axis=-1)
     rows = np.arange(len(likely))
     wanted = likely[rows, labels]
     likely[rows, labels] = -1.0
@@ -217,15 +229,15 @@ def fidelity(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, 1.0 - output_error(outputs, reference))
 
 
-TOP1 = Metric("accuracy_top1", top1, labelled=True, binary=True, classes=True, margins=partial(top_margins, count=1))
-TOP5 = Metric("accuracy_top5", top5, labelled=True, binary=True, classes=True, margins=partial(top_margins, count=5))
+TOP1 = Metric("accuracy_top1", top1, labelled=True, binary=True, classes=True, clearness=partial(top_margins, count=1))
+TOP5 = Metric("accuracy_top5", top5, labelled=True, binary=True, classes=True, clearness=partial(top_margins, count=5))
 F1 = Metric("f1", f1, labelled=True, per_sample=False, classes=True, on_draws=f1_on_draws)
 F1_MACRO = Metric("f1_macro", f1_macro, labelled=True, per_sample=False, classes=True, on_draws=f1_macro_on_draws)
 MATTHEWS = Metric("matthews", matthews, labelled=True, per_sample=False, classes=True, on_draws=matthews_on_draws)
 SPEARMAN = Metric("spearman", spearman, labelled=True, per_sample=False, tolerance=0.05)
 SPEARMAN_COSINE = Metric("spearman_cosine", spearman_cosine, labelled=True, per_sample=False, rows=2, tolerance=0.05)
 AGREEMENT = Metric(
-    "agreement_top1", agreement_top1, labelled=False, binary=True, classes=True, margins=agreement_margins
+    "agreement_top1", agreement_top1, labelled=False, binary=True, classes=True, clearness=agreement_margins
 )
 COSINE = Metric("cosine", cosine, labelled=False)
 FIDELITY = Metric("fidelity", fidelity, labelled=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -261,17 +262,24 @@ def test_a_metric_that_fails_later_is_a_failed_measurement(module: str) -> None:
 
 
 @pytest.mark.parametrize(("metric", "num_classes"), [(TOP1, 2), (TOP1, 9), (TOP5, 6), (TOP5, 9), (AGREEMENT, 3)])
-def test_margins_are_positive_where_answers_are_right(metric: Metric, num_classes: int) -> None:
+@pytest.mark.parametrize("rounded", [False, True], ids=["scores", "scores with ties"])
+def test_margins_are_positive_where_answers_are_right(metric: Metric, num_classes: int, rounded: bool) -> None:
     rng = np.random.default_rng(0)
     outputs, labels = rng.normal(0.0, 2.0, (300, num_classes)).astype(np.float32), rng.integers(0, num_classes, 300)
+    if rounded:
+        outputs = np.rint(outputs)
     wanted = labels if metric.labelled else rng.normal(size=outputs.shape)
-    assert metric.margins is not None
     margins = metric.margins(outputs, wanted)
+    assert margins is not None
     np.testing.assert_array_equal(margins > 0, np.asarray(metric.compute(outputs, wanted)) == 1)
     assert np.abs(margins).max() <= 1.0
 
 
-def test_a_margin_is_how_much_likelier_the_label_is_than_what_comes_next() -> None:
-    outputs, labels = np.log([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 2])
-    assert TOP1.margins is not None
-    np.testing.assert_allclose(TOP1.margins(outputs, labels), [0.5, -0.6])
+@pytest.mark.parametrize("form", [np.log, np.asarray], ids=["scores", "probabilities"])
+def test_a_margin_is_how_much_likelier_the_label_is_than_what_comes_next(form: Callable[..., np.ndarray]) -> None:
+    margins = TOP1.margins(form([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]]), np.array([0, 2]))
+    np.testing.assert_allclose(margins, [0.5, -0.6])
+
+
+def test_what_is_no_share_of_right_answers_has_no_margins() -> None:
+    assert F1.margins(np.eye(2), np.arange(2)) is None
