@@ -118,7 +118,7 @@ def _hold_libraries() -> None:
 folder, mode, limit_ms = Path(sys.argv.pop(1)), sys.argv.pop(1), float(sys.argv.pop(1))
 _hold_libraries()
 measured: dict[str, Any] = {"before": _memory_bytes("VmRSS"), "pairs": []}
-plain, plain_loop = Benchmark.sync_inference, Benchmark.main_loop
+plain_init, plain, plain_loop = Benchmark.__init__, Benchmark.sync_inference, Benchmark.main_loop
 
 
 def measure_beside_reference(self: Any, request: Any, queue: Any) -> tuple[list[float], float, int]:
@@ -138,6 +138,13 @@ def measure_alone(self: Any, requests: Any, queue: Any, *others: Any) -> Any:
     return plain_loop(self, requests, Limited(queue, self, limit_ms), *others)
 
 
+def keep_core(self: Any, *arguments: Any, **named: Any) -> None:
+    """Keeps OpenVINO's core to the end of the process: MULTI's threads outlive it, and crash where it unloads MULTI."""
+    plain_init(self, *arguments, **named)
+    Benchmark.kept_core = self.core
+
+
+Benchmark.__init__ = keep_core
 if mode == "beside":
     Benchmark.sync_inference = measure_beside_reference
 elif limit_ms < math.inf:
